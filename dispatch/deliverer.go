@@ -1,0 +1,60 @@
+// Package dispatch runs jobs: one lane per job type claims them, has a
+// Deliverer attempt each, and settles the outcome. It knows nothing of how an
+// attempt is made.
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/deetoo/deetoo/queue"
+)
+
+// Verdict is what an attempt means for its job.
+type Verdict int
+
+const (
+	// Retry: the attempt failed; try again after a backoff, up to the type's
+	// max_attempts. The zero value, so that a forgotten verdict loses nothing.
+	Retry Verdict = iota
+	// Done: the job succeeded.
+	Done
+	// Dead: the job failed for good; no more attempts.
+	Dead
+	// Pause: the endpoint is gone; keep the job without costing an attempt, and
+	// pause its type until a person has looked.
+	Pause
+	// Release: the attempt was called off by us (shutdown, refusal); the job
+	// goes back to the head of its queue and it costs no attempt.
+	Release
+)
+
+// Outcome is the result of one attempt.
+type Outcome struct {
+	Verdict Verdict
+	// Status is the HTTP status, 0 if there was none.
+	Status int
+	// Err says what went wrong, for people. Never contains secrets.
+	Err string
+	// Excerpt is the beginning of the response, at most 1 KiB of valid UTF-8.
+	Excerpt string
+	// Result is kept with a succeeded job: at most 64 KiB.
+	Result []byte
+	// RetryAfter, if positive, replaces the backoff before the next attempt
+	// (the endpoint asked for it, with 429 or 503 and Retry-After; capped), and slows
+	// the type down to one job at a time until then.
+	RetryAfter time.Duration
+}
+
+// Deliverer makes one attempt at a job and says what came of it. It returns
+// soon after ctx ends; ctx carries the attempt's timeout and ends early when
+// the job is cancelled or its lease is lost.
+type Deliverer interface {
+	Deliver(ctx context.Context, lease *queue.Lease) Outcome
+}
+
+// DelivererFunc is a function as a Deliverer.
+type DelivererFunc func(ctx context.Context, lease *queue.Lease) Outcome
+
+// Deliver calls f.
+func (f DelivererFunc) Deliver(ctx context.Context, lease *queue.Lease) Outcome { return f(ctx, lease) }

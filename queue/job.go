@@ -1,0 +1,206 @@
+// Package queue is DeeToo's job model and its Redis protocol: pushing jobs,
+// leasing them to dispatchers, settling attempts, and looking after what is
+// left behind. It knows nothing of HTTP or of targets.
+//
+// Every operation is one Lua script, so it is atomic, and every operation can
+// be repeated safely, because the Redis client repeats commands whose answer
+// got lost. docs/architecture.md describes the keys and the life of a job.
+package queue
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// State says where a job is. A job is in exactly one state at any time.
+type State string
+
+const (
+	// Waiting jobs are due and run as soon as there is a free slot.
+	Waiting State = "waiting"
+	// Scheduled jobs wait for their time: the one asked for, or the next try.
+	Scheduled State = "scheduled"
+	// Active jobs are leased to a dispatcher, which is running an attempt.
+	Active State = "active"
+	// Succeeded jobs are finished; kept as long as the type's retention says.
+	Succeeded State = "succeeded"
+	// Cancelled jobs were called off before they succeeded; kept like Succeeded.
+	Cancelled State = "cancelled"
+	// Dead jobs have used up their attempts, or failed for good. They stay
+	// until somebody retries or purges them.
+	Dead State = "dead"
+)
+
+// States lists every State in the order of a job's life.
+func States() []State {
+	return []State{Waiting, Scheduled, Active, Succeeded, Cancelled, Dead}
+}
+
+// ParseState returns the State of that name, or an error that lists them.
+func ParseState(s string) (State, error) {
+	for _, st := range States() {
+		if string(st) == s {
+			return st, nil
+		}
+	}
+	return "", fmt.Errorf("state must be one of waiting, scheduled, active, succeeded, cancelled, dead; got %q", s)
+}
+
+// Terminal reports whether a job in this state is finished.
+func (s State) Terminal() bool { return s == Succeeded || s == Cancelled || s == Dead }
+
+// Priority orders waiting jobs of one type. Higher priorities go first; every
+// eighth slot is kept for the others, so that none waits forever.
+type Priority int8
+
+// The five priorities. The zero value is Normal.
+const (
+	Critical Priority = 2
+	High     Priority = 1
+	Normal   Priority = 0
+	Low      Priority = -1
+	Lowest   Priority = -2
+)
+
+// Priorities lists the priorities, most urgent first.
+func Priorities() []Priority { return []Priority{Critical, High, Normal, Low, Lowest} }
+
+// ParsePriority returns the Priority of that name ("critical", "high",
+// "normal", "low", "lowest"); the empty string is Normal.
+func ParsePriority(s string) (Priority, error) {
+	switch s {
+	case "critical":
+		return Critical, nil
+	case "high":
+		return High, nil
+	case "normal", "":
+		return Normal, nil
+	case "low":
+		return Low, nil
+	case "lowest":
+		return Lowest, nil
+	}
+	return Normal, fmt.Errorf("priority must be one of critical, high, normal, low, lowest; got %q", s)
+}
+
+// String returns the name of the priority.
+func (p Priority) String() string {
+	switch p {
+	case Critical:
+		return "critical"
+	case High:
+		return "high"
+	case Normal:
+		return "normal"
+	case Low:
+		return "low"
+	case Lowest:
+		return "lowest"
+	}
+	return fmt.Sprintf("Priority(%d)", int8(p))
+}
+
+// MarshalText writes the name.
+func (p Priority) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads the name; see ParsePriority.
+func (p *Priority) UnmarshalText(b []byte) error {
+	v, err := ParsePriority(string(b))
+	*p = v
+	return err
+}
+
+// Job is one unit of work of a type. The first group of fields is what a
+// producer sets, the second is kept by the queue and ignored by Push.
+type Job struct {
+	// Type is the job type's name. Required.
+	Type string
+	// ID is unique within the type. Empty: Push makes a ULID, which sorts by
+	// time. At most MaxIDLength bytes of printable characters.
+	ID string
+	// Data is the body the handler gets, verbatim. Empty: null.
+	Data json.RawMessage
+	// Title is shown to people instead of the ID. At most 256 bytes.
+	Title string
+	// RunAt is when the job becomes due, to the millisecond, on Redis's clock.
+	// Zero, or in the past: now.
+	RunAt time.Time
+	// Delay is when the job becomes due, counted from the push. Ignored if
+	// RunAt is set.
+	Delay time.Duration
+	// Priority among the waiting jobs of the type. Default: Normal.
+	Priority Priority
+	// MaxAttempts overrides the type's retry policy when positive.
+	MaxAttempts int
+	// Timeout of one attempt overrides the type's when positive.
+	Timeout time.Duration
+	// Traceparent is the W3C trace context of the push, given to the handler.
+	Traceparent string
+
+	// State is where the job is.
+	State State
+	// Attempt counts the attempts that count against MaxAttempts: for an
+	// active job it includes the one running; 0 before the first.
+	Attempt int
+	// Lost counts the attempts whose dispatcher vanished; see MaxLost.
+	Lost int
+	// EnqueuedAt is when the job was pushed (or last replaced), by Redis's clock.
+	EnqueuedAt time.Time
+	// StartedAt is when the last attempt began; zero before the first.
+	StartedAt time.Time
+	// FinishedAt is when the job became terminal; zero until then.
+	FinishedAt time.Time
+	// LastError is the error of the last failed attempt, if any.
+	LastError string
+	// Result is what a succeeded handler answered, at most 64 KiB.
+	Result []byte
+	// CancelRequested says that an active job will not get another attempt.
+	CancelRequested bool
+}
+
+// Receipt answers for one pushed job.
+type Receipt struct {
+	ID string
+	// State is Waiting or Scheduled.
+	State State
+	// RunAt is when the job is due.
+	RunAt time.Time
+	// Replaced says that a job of that ID existed and was replaced.
+	Replaced bool
+	// Err is nil if the job is safely in Redis. ErrActive: a job of that ID is
+	// running now, and nothing was changed. Other errors: it is unknown whether
+	// the job got in; pushing it again with the same ID is safe.
+	Err error
+}
+
+// Lease is a job handed to a dispatcher for one attempt.
+type Lease struct {
+	Job
+	// Token proves that this attempt holds the lease. It is random, and
+	// settling with another token changes nothing.
+	Token string
+	// Deadline is when the lease ends unless renewed, on this process's
+	// monotonic clock, counted from before the claim was sent.
+	Deadline time.Time
+}
+
+// Attempt is the record of one attempt.
+type Attempt struct {
+	// N counts from 1; a lost attempt has the number of the one it stands for.
+	N int `json:"n"`
+	// StartedAt is in milliseconds of Unix time, by Redis's clock.
+	StartedAt int64 `json:"started_at"`
+	// Duration is in milliseconds.
+	Duration int64 `json:"duration_ms"`
+	// Outcome is "succeeded", "failed", "dead", "lost", "released" or "cancelled".
+	Outcome string `json:"outcome"`
+	// Status is the HTTP status, 0 if there was no response.
+	Status int `json:"status,omitempty"`
+	// Error says what went wrong.
+	Error string `json:"error,omitempty"`
+	// Excerpt is the beginning of the response body, at most 1 KiB.
+	Excerpt string `json:"excerpt,omitempty"`
+	// Dispatcher names the process that ran it.
+	Dispatcher string `json:"dispatcher,omitempty"`
+}

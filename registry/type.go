@@ -1,0 +1,62 @@
+// Package registry keeps the job types: what is valid, where they are stored,
+// and who hears of a change.
+package registry
+
+import "time"
+
+// Type is a registered job type: where its jobs go, how many at once, and how
+// failures are treated.
+type Type struct {
+	// Name identifies the type: 1 to 64 of letters, digits, '.', '_' and '-',
+	// beginning with a letter or digit.
+	Name string
+	// Target is the URL jobs are POSTed to. http or https, no fragment.
+	Target string
+	// Concurrency is how many jobs run at once across the whole cluster: 1 to 10,000. Default: 10.
+	Concurrency int
+	// Timeout of one attempt: 100ms to 24h. Default: 30s.
+	Timeout time.Duration
+	Retry   Retry
+	// Headers are sent with each delivery. Hop-by-hop headers and those of the
+	// handler contract are refused.
+	Headers map[string]string
+	// Secrets sign deliveries (Standard Webhooks, "whsec_" and base64 of 24 to 64 bytes).
+	// The first is the newest; each signs, so that a secret can be rotated. At most 5.
+	Secrets   []string
+	Retention Retention
+	// Paused types keep their jobs and start none.
+	Paused bool
+	// PausedReason says who or what paused it.
+	PausedReason string
+	// Description is for people. At most 1,024 bytes.
+	Description string
+	// Completion says what a 202 means. Until callbacks exist only "sync" (plain success) is valid, and the default.
+	Completion string
+
+	// Version rises with every change, across all types. It is the ETag.
+	Version   int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Retry says how failed attempts are repeated: after attempt n the job waits a
+// random time ("full jitter") between 0 and min(MaxBackoff, MinBackoff·2^(n−1)).
+type Retry struct {
+	// MaxAttempts before the job is dead: 1 to 100. Default: 12.
+	MaxAttempts int
+	// MinBackoff: 1ms to 24h. Default: 1s.
+	MinBackoff time.Duration
+	// MaxBackoff: MinBackoff to 7 days. Default: 1h.
+	MaxBackoff time.Duration
+	// NoJitter waits the whole backoff each time. ("jitter": false.)
+	NoJitter bool
+}
+
+// Retention says how long finished jobs are kept. Dead jobs are not finished
+// in this sense: they stay until retried or purged.
+type Retention struct {
+	// Count is how many finished jobs are kept. 0: none, they vanish at once. Default: 1,000.
+	Count int
+	// Age is how long a finished job is kept. 0: none, they vanish at once. Default: 24h.
+	Age time.Duration
+}
