@@ -1,0 +1,209 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/deetoo/deetoo/invalid"
+)
+
+// Settings of a type that the scripts need beside its queue.
+type Settings struct {
+	// Version orders settings: an older one never replaces a newer.
+	Version int64
+	// Concurrency in the whole cluster.
+	Concurrency int
+	Paused      bool
+	// RetainCount and RetainAge say how long finished jobs are kept; 0 in either deletes them at once.
+	RetainCount int
+	RetainAge   time.Duration
+}
+
+// Configure puts a type's settings in force, unless newer ones are already.
+func (q *Queue) Configure(ctx context.Context, typ string, s Settings) error {
+	paused := "0"
+	if s.Paused {
+		paused = "1"
+	}
+	_, err := q.run(ctx, q.scripts.configure, q.typeKeys(typ, ""),
+		[]any{s.Version, s.Concurrency, paused, s.RetainCount, s.RetainAge.Milliseconds(), q.wakeChannel(), typ})
+	return err
+}
+
+// Stats counts a type's jobs.
+type Stats struct {
+	// Waiting is the sum over the priorities; ByPriority may count a few more,
+	// since jobs taken from the middle leave their entry until it comes up.
+	Waiting    int
+	ByPriority map[Priority]int
+	Scheduled  int
+	Active     int
+	Dead       int
+	// Finished jobs are the succeeded and cancelled ones still kept.
+	Finished int
+	// Limit is the concurrency in force.
+	Limit  int
+	Paused bool
+	// Hold is how much longer the type runs one job at a time.
+	Hold time.Duration
+	// Oldest is how long the oldest waiting job has been due; 0 if none waits.
+	Oldest time.Duration
+	// At is when this was counted, by Redis's clock.
+	At time.Time
+}
+
+// Stats counts the jobs of one type, at a cost that does not grow with them.
+func (q *Queue) Stats(ctx context.Context, typ string) (Stats, error) {
+	v, err := q.run(ctx, q.scripts.stats, q.typeKeys(typ, ""), nil)
+	if err != nil {
+		return Stats{}, err
+	}
+	r := reply{values: asSlice(v)}
+	s := Stats{ByPriority: map[Priority]int{}}
+	for _, p := range Priorities() {
+		n := int(r.int())
+		s.ByPriority[p] = n
+		s.Waiting += n
+	}
+	s.Waiting -= int(r.int())
+	s.Scheduled, s.Active, s.Dead, s.Finished = int(r.int()), int(r.int()), int(r.int()), int(r.int())
+	s.Limit, s.Paused, s.Hold = int(r.int()), r.int() == 1, time.Duration(r.int())*time.Millisecond
+	if oldest := r.int(); oldest > 0 {
+		s.Oldest = time.Duration(oldest) * time.Millisecond
+	}
+	s.At = time.UnixMilli(r.int())
+	if r.err != nil {
+		return Stats{}, fmt.Errorf("stats: %w", r.err)
+	}
+	return s, nil
+}
+
+// Redrive makes all the type's dead jobs wait again, oldest first, in bounded
+// steps; those that die meanwhile are left alone. It returns how many.
+func (q *Queue) Redrive(ctx context.Context, typ string) (int, error) {
+	s, err := q.Stats(ctx, typ)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for {
+		v, err := q.run(ctx, q.scripts.redrive, q.typeKeys(typ, ""), []any{chunkSize, s.At.UnixMilli(), q.wakeChannel(), typ})
+		if err != nil {
+			return total, err
+		}
+		n, _ := v.(int64)
+		if total += int(n); n < chunkSize {
+			return total, nil
+		}
+	}
+}
+
+// Purge deletes all jobs of a type in a state, in bounded steps, and returns
+// how many: Waiting, Scheduled or Dead; Succeeded and Cancelled go together. Active jobs cannot be purged.
+func (q *Queue) Purge(ctx context.Context, typ string, state State) (int, error) {
+	if state == Active {
+		return 0, invalid.Errorf("state", "must not be active: running jobs can only be cancelled")
+	}
+	s, err := q.Stats(ctx, typ)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for {
+		v, err := q.run(ctx, q.scripts.purge, q.typeKeys(typ, ""), []any{statePlace(state), chunkSize, s.At.UnixMilli()})
+		if err != nil {
+			return total, err
+		}
+		r := reply{values: asSlice(v)}
+		total += int(r.int())
+		more := r.str() == "1"
+		if r.err != nil {
+			return total, fmt.Errorf("purge: %w", r.err)
+		}
+		if !more {
+			return total, nil
+		}
+	}
+}
+
+// Destroy deletes a type's whole queue. Unless forced, it refuses with
+// ErrNotEmpty while jobs are waiting, scheduled, active or dead.
+func (q *Queue) Destroy(ctx context.Context, typ string, force bool) error {
+	flag := "0"
+	if force {
+		flag = "1"
+	}
+	v, err := q.run(ctx, q.scripts.destroy, q.typeKeys(typ, ""), []any{flag})
+	if err != nil {
+		return err
+	}
+	r := reply{values: asSlice(v)}
+	waiting, scheduled, active, dead := r.int(), r.int(), r.int(), r.int()
+	if r.err != nil {
+		return fmt.Errorf("destroy: %w", r.err)
+	}
+	if !force && waiting+scheduled+active+dead > 0 {
+		return fmt.Errorf("%w: %d waiting, %d scheduled, %d running, %d dead", ErrNotEmpty, waiting, scheduled, active, dead)
+	}
+	return nil
+}
+
+// Types returns the names of all types that have a queue, sorted. It scans the
+// whole key space, so it is for maintenance.
+func (q *Queue) Types(ctx context.Context) ([]string, error) {
+	found := map[string]bool{}
+	var mu sync.Mutex
+	err := q.scan(ctx, "{"+q.prefix+":*}:*", func(key string) error {
+		if typ, ok := typeOf(q.prefix, key); ok {
+			mu.Lock()
+			found[typ] = true
+			mu.Unlock()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for t := range found {
+		out = append(out, t)
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// scan calls fn for each key that matches, on every shard.
+func (q *Queue) scan(ctx context.Context, match string, fn func(key string) error) error {
+	node := func(ctx context.Context, c redis.UniversalClient) error {
+		it := c.Scan(ctx, 0, match, 1000).Iterator()
+		for it.Next(ctx) {
+			if err := fn(it.Val()); err != nil {
+				return err
+			}
+		}
+		return classify(it.Err())
+	}
+	if cluster, ok := q.client.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return node(ctx, c) })
+	}
+	return node(ctx, q.client)
+}
+
+// Version returns the version of the settings in force for a type; 0 if none.
+func (q *Queue) Version(ctx context.Context, typ string) (int64, error) {
+	v, err := q.client.HGet(ctx, q.typeKeys(typ, "")[keyControl], "version").Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, classify(err)
+	}
+	return strconv.ParseInt(v, 10, 64)
+}

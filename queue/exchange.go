@@ -1,0 +1,189 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Verdict is what a settlement does with a job.
+type Verdict byte
+
+// The verdicts, by their letter in the protocol.
+const (
+	// Done: the job succeeded.
+	Done Verdict = 'd'
+	// Retry: the attempt failed; the job is scheduled again after Delay.
+	Retry Verdict = 'r'
+	// Bury: the job is dead: it failed for good, or used up its attempts.
+	Bury Verdict = 'x'
+	// Release: the job goes back to the head of its list, and it costs no attempt.
+	Release Verdict = 'l'
+)
+
+// Settlement ends an attempt. It counts only if the token is still that of the
+// job's lease.
+type Settlement struct {
+	ID, Token string
+	Verdict   Verdict
+	// Delay before the next attempt, for Retry; to the millisecond.
+	Delay time.Duration
+	// Hold, if positive, makes the type run one job at a time for so long.
+	Hold time.Duration
+	// Attempt goes into the job's history. A Release with an empty Outcome leaves no trace.
+	Attempt Attempt
+	// Result of a job that is done: what is over MaxResultSize is cut off.
+	Result []byte
+}
+
+// Batch is the answer to an Exchange.
+type Batch struct {
+	// Leases are the jobs claimed.
+	Leases []Lease
+	// Stale are the IDs of settlements that changed nothing, because the lease
+	// had been lost.
+	Stale []string
+	// Next is how long until there is something to do without a wake: a job
+	// due, a lease ending, a hold lifted. Negative: nothing is known to come.
+	Next time.Duration
+	// Waiting and Active count the type's jobs in the whole cluster.
+	Waiting, Active int
+	// Limit is the type's concurrency; 0 if the type is not configured.
+	Limit  int
+	Paused bool
+	// Hold is how much longer the type runs one job at a time.
+	Hold time.Duration
+	// Reaped jobs had lost their dispatcher; Promoted ones became due.
+	Reaped, Promoted int
+}
+
+// Exchange settles attempts and claims up to want jobs of a type in one round
+// trip; on the way it takes back expired leases and promotes due jobs. It never
+// claims more than the type's concurrency leaves free in the whole cluster.
+//
+// One consumer must have one Exchange of a type under way at a time: its last
+// answer is remembered, so that a repeated request gets the same jobs again.
+func (q *Queue) Exchange(ctx context.Context, typ string, done []Settlement, want int) (Batch, error) {
+	// Larger batches would keep Redis from others for long.
+	for len(done) > chunkSize {
+		b, err := q.exchange(ctx, typ, done[:chunkSize], 0)
+		if err != nil {
+			return b, err
+		}
+		rest, err := q.Exchange(ctx, typ, done[chunkSize:], want)
+		rest.Stale = append(b.Stale, rest.Stale...)
+		rest.Reaped += b.Reaped
+		rest.Promoted += b.Promoted
+		return rest, err
+	}
+	return q.exchange(ctx, typ, done, min(want, chunkSize))
+}
+
+func (q *Queue) exchange(ctx context.Context, typ string, done []Settlement, want int) (Batch, error) {
+	args := make([]any, 0, 5+8*len(done))
+	args = append(args, nonce(), q.consumer, q.lease.Milliseconds(), max(want, 0), q.maxLost)
+	for i := range done {
+		s := &done[i]
+		line := ""
+		if s.Attempt.Outcome != "" {
+			s.Attempt.Dispatcher = q.consumer
+			s.Attempt.Error = clip(s.Attempt.Error, MaxExcerptSize)
+			s.Attempt.Excerpt = clip(s.Attempt.Excerpt, MaxExcerptSize)
+			b, err := json.Marshal(s.Attempt)
+			if err != nil {
+				return Batch{}, err
+			}
+			line = string(b)
+		}
+		result := s.Result
+		if len(result) > MaxResultSize {
+			result = result[:MaxResultSize]
+		}
+		args = append(args, s.ID, s.Token, string(s.Verdict), s.Delay.Milliseconds(), s.Attempt.Status, line, result, s.Hold.Milliseconds())
+	}
+	// The lease may begin when Redis gets the request at the earliest, so
+	// counting from here can only be too short.
+	sent := time.Now()
+	v, err := q.run(ctx, q.scripts.exchange, q.typeKeys(typ, "claim:"+q.consumer), args)
+	if err != nil {
+		return Batch{}, err
+	}
+	r := reply{values: asSlice(v)}
+	now := time.UnixMilli(r.int())
+	b := Batch{Limit: int(r.int()), Active: int(r.int()), Waiting: int(r.int()), Paused: r.str() == "1"}
+	b.Next = time.Duration(r.int()) * time.Millisecond
+	b.Reaped, b.Promoted, b.Hold = int(r.int()), int(r.int()), time.Duration(r.int())*time.Millisecond
+	for range r.int() {
+		b.Stale = append(b.Stale, r.str())
+	}
+	for r.more() {
+		l := Lease{Deadline: sent.Add(q.lease)}
+		l.ID, l.Token = r.str(), r.str()
+		rec, blob := r.str(), r.str()
+		if r.err != nil {
+			break
+		}
+		if _, err := decodeRecord(&l.Job, rec, blob); err != nil {
+			return b, fmt.Errorf("job %s of %s: %w", l.ID, typ, err)
+		}
+		l.Type, l.State, l.StartedAt = typ, Active, now
+		l.Attempt++
+		b.Leases = append(b.Leases, l)
+	}
+	if r.err != nil {
+		return b, fmt.Errorf("exchange: %w", r.err)
+	}
+	return b, nil
+}
+
+// Renewal is what became of a lease that was to be renewed.
+type Renewal byte
+
+const (
+	// Kept: the lease is ours for another period.
+	Kept Renewal = 'k'
+	// Lost: it is ours no more; whatever the attempt brings will be stale.
+	Lost Renewal = 'l'
+	// CancelRequested: the lease is kept, but the job is to be called off.
+	CancelRequested Renewal = 'c'
+)
+
+// Renew extends leases of one type and says for each what became of it. A kept
+// lease ends q.Lease() after the call began.
+func (q *Queue) Renew(ctx context.Context, typ string, leases []*Lease) ([]Renewal, error) {
+	out := make([]Renewal, 0, len(leases))
+	for len(leases) > 0 {
+		n := min(len(leases), chunkSize)
+		args := make([]any, 0, 1+2*n)
+		args = append(args, q.lease.Milliseconds())
+		for _, l := range leases[:n] {
+			args = append(args, l.ID, l.Token)
+		}
+		v, err := q.run(ctx, q.scripts.renew, q.typeKeys(typ, ""), args)
+		if err != nil {
+			return out, err
+		}
+		s, ok := v.(string)
+		if !ok || len(s) != n {
+			return out, fmt.Errorf("renew: unexpected answer %v", v)
+		}
+		out = append(out, []Renewal(s)...)
+		leases = leases[n:]
+	}
+	return out, nil
+}
+
+// clip cuts a string to at most n bytes of valid UTF-8.
+func clip(s string, n int) string {
+	s = strings.ToValidUTF8(s, "�")
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,49 @@
+package queue
+
+import "strings"
+
+// Every key of a job type shares the hash tag {prefix:type}, so that a script
+// sees one slot of a Redis Cluster, and the types spread over its shards.
+const (
+	keyControl = 9
+	keyCount   = 15
+)
+
+// keyNames are the parts after the tag, in the order of the scripts' KEYS;
+// lua/prelude.lua says what each holds.
+func keyNames() [keyCount]string {
+	return [keyCount]string{
+		"jobs", "blobs", "results", "attempts", "leases",
+		"active", "scheduled", "dead", "finished", "control",
+		"waiting:1", "waiting:2", "waiting:3", "waiting:4", "waiting:5",
+	}
+}
+
+func tag(prefix, typ string) string { return "{" + prefix + ":" + typ + "}:" }
+
+// typeKeys returns the KEYS of a type's scripts. The request key, the last, is
+// what a script remembers its answer under ("" for scripts that do not).
+func (q *Queue) typeKeys(typ, request string) []string {
+	t := tag(q.prefix, typ)
+	names := keyNames()
+	keys := make([]string, keyCount+1)
+	for i, name := range names {
+		keys[i] = t + name
+	}
+	keys[keyCount] = t + "request:" + request
+	return keys
+}
+
+// typeOf returns the type a key belongs to.
+func typeOf(prefix, key string) (string, bool) {
+	rest, ok := strings.CutPrefix(key, "{"+prefix+":")
+	if !ok {
+		return "", false
+	}
+	typ, _, ok := strings.Cut(rest, "}:")
+	return typ, ok
+}
+
+// wakeChannel is where pushes and cancellations are announced: a message is
+// a type, or a type, a space and the ID of a running job to be cancelled.
+func (q *Queue) wakeChannel() string { return q.prefix + ":wake" }

@@ -1,0 +1,23 @@
+-- cancel calls a job off. A running one gets no further attempt, and its
+-- dispatcher is told.
+--
+-- KEYS  see the prelude
+-- ARGV  1 id, 2 channel, 3 what to publish if it is running
+-- Returns the job's place before: W, S (now cancelled), A (cancellation requested),
+--       s, c, d (finished: nothing changed), or "" (no such job)
+local id = ARGV[1]
+local rec = call('HGET', JOBS, id)
+local at = place(id, rec)
+if not at then return '' end
+if at == 'A' then
+  local held = call('HGET', LEASES, id)
+  if held and string.sub(held, -2) ~= ' c' then call('HSET', LEASES, id, held .. ' c') end
+  call('PUBLISH', ARGV[2], ARGV[3])
+elseif at == 'W' or at == 'S' then
+  local now = clock()
+  if at == 'S' then call('ZREM', SCHEDULED, id) else call('HINCRBY', CONTROL, 'wstale', 1) end
+  cancel_now(id, rec, '0', now)
+  local kept = call('HMGET', CONTROL, 'keep', 'age')
+  retain(now, tonumber(kept[1] or 1000), tonumber(kept[2] or 86400000), 100)
+end
+return at

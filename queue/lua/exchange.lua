@@ -1,0 +1,258 @@
+-- exchange settles attempts, takes back expired leases, promotes due jobs and
+-- leases waiting ones, all in one step.
+--
+-- KEYS  see the prelude; 16 holds this consumer's last answer
+-- ARGV  1 request id, 2 consumer, 3 lease (ms), 4 jobs wanted, 5 lost attempts before a job is dead,
+--       then eight a settlement: id, token, verdict (d done, r retry, x dead, l release), delay (ms),
+--       status, line for the history ("" none), result ("" none), hold (ms: run one job at a time
+--       for so long, 0 no). A first success keeps no line: its record says it all
+-- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
+--       reaped, promoted, held (ms), number stale, stale id…, then four a lease: id, token, record, blob}
+-- Tokens are the request id and a number: random, and known to a repeated request.
+local request, consumer = ARGV[1], ARGV[2]
+local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local FIRST, PER = 6, 8
+local now = clock()
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn')
+local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
+local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
+local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
+
+local stale, taken = {}, {}
+local reaped, promoted = 0, 0
+
+-- A repeated request settles nothing twice and gets the jobs it got before.
+local repeated = false
+local last = call('GET', REQUEST)
+if last then
+  local id, stales, takens = string.match(last, '^(%S+)\n([^\n]*)\n(.*)$')
+  if id == request then
+    repeated = true
+    for s in string.gmatch(stales, '%S+') do stale[#stale + 1] = s end
+    for t in string.gmatch(takens, '%S+') do taken[#taken + 1] = t end
+  end
+end
+
+local function settle()
+  local count = (#ARGV - FIRST + 1) / PER
+  if count == 0 then return end
+  local ids = {}
+  for i = 1, count do ids[i] = ARGV[FIRST + (i - 1) * PER] end
+  local leases, recs = call('HMGET', LEASES, unpack(ids)), call('HMGET', JOBS, unpack(ids))
+  local ended, jobs, results, finished, settled = {}, {}, {}, {}, {}
+  for i = 1, count do
+    local at = FIRST + (i - 1) * PER
+    local id, token, verdict = ids[i], ARGV[at + 1], ARGV[at + 2]
+    local held, started = string.match(leases[i] or '', '^(%S+) (%d+)')
+    if not recs[i] or held ~= token or settled[id] then
+      stale[#stale + 1] = id
+    else
+      settled[id] = true
+      ended[#ended + 1] = id
+      local cancel = verdict ~= 'd' and string.sub(leases[i], -2) == ' c'
+      local _, p, b, failed, lost, e, w, tail = parse(recs[i])
+      local line = ARGV[at + 5]
+      if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
+      local ending = ' ' .. started .. ' ' .. int(now) .. ' ' .. ARGV[at + 4]
+      local rec
+      if verdict == 'd' or cancel then
+        rec = record(cancel and 'c' or 's', p, b, failed, lost, e, w, ending, tail)
+        finished[#finished + 1] = id .. ' ' .. int(now)
+        if not cancel and ARGV[at + 6] ~= '' then
+          results[#results + 1] = id
+          results[#results + 1] = ARGV[at + 6]
+        end
+      elseif verdict == 'x' then
+        rec = record('d', p, b, failed, lost, e, w, ending, tail)
+        call('ZADD', DEAD, int(now), id)
+      elseif verdict == 'r' then
+        rec = record('q', p, b, failed, lost, e, w, '', tail)
+        local at_ms = now + tonumber(ARGV[at + 3])
+        call('ZADD', SCHEDULED, int(at_ms), id)
+        if not due or due == '' or tonumber(due) > at_ms then due = int(at_ms) end
+      else
+        enqueue_first(id, p)
+      end
+      if rec then
+        jobs[#jobs + 1] = id
+        jobs[#jobs + 1] = rec
+      end
+      if line ~= '' and (verdict ~= 'd' or failed > 1 or lost > 0) then remember(id, line) end
+      local pause = tonumber(ARGV[at + 7])
+      if pause > 0 and now + pause > hold then hold = now + pause end
+    end
+  end
+  if #ended > 0 then
+    call('ZREM', ACTIVE, unpack(ended))
+    call('HDEL', LEASES, unpack(ended))
+  end
+  if #jobs > 0 then call('HSET', JOBS, unpack(jobs)) end
+  if #results > 0 then call('HSET', RESULTS, unpack(results)) end
+  if #finished > 0 then call('RPUSH', FINISHED, unpack(finished)) end
+  if due ~= settings[5] then call('HSET', CONTROL, 'due', due) end
+  if hold ~= tonumber(settings[6] or 0) then call('HSET', CONTROL, 'hold', int(hold)) end
+end
+
+-- reap takes back jobs whose lease ended: their dispatcher is gone.
+local function reap()
+  local ids = call('ZRANGEBYSCORE', ACTIVE, '-inf', int(now), 'LIMIT', 0, 100)
+  for _, id in ipairs(ids) do
+    local held = call('HGET', LEASES, id)
+    local _, started, holder = string.match(held or '- 0 -', '^(%S+) (%d+) (%S+)')
+    local rec = call('HGET', JOBS, id)
+    call('ZREM', ACTIVE, id)
+    call('HDEL', LEASES, id)
+    if rec then
+      local _, p, b, failed, lost, e, w, tail = parse(rec)
+      lost = lost + 1
+      remember(id, '{"n":' .. int(failed + 1) .. ',"started_at":' .. started ..
+        ',"duration_ms":' .. int(now - tonumber(started)) .. ',"outcome":"lost"' ..
+        ',"error":"its dispatcher vanished: the lease ended","dispatcher":' .. cjson.encode(holder) .. '}')
+      local ending = ' ' .. started .. ' ' .. int(now) .. ' 0'
+      if held and string.sub(held, -2) == ' c' then
+        call('HSET', JOBS, id, record('c', p, b, failed, lost, e, w, ending, tail))
+        call('RPUSH', FINISHED, id .. ' ' .. int(now))
+      elseif lost >= max_lost then
+        call('HSET', JOBS, id, record('d', p, b, failed, lost, e, w, ending, tail))
+        call('ZADD', DEAD, int(now), id)
+      else
+        call('HSET', JOBS, id, record('q', p, b, failed, lost, e, w, '', tail))
+        enqueue_first(id, p)
+      end
+    end
+  end
+  reaped = #ids
+end
+
+-- promote moves due jobs to their lists: a bounded number, so that a million
+-- due at once do not stop Redis, but more than can be taken in this call.
+local function promote()
+  if not due or due == '' or tonumber(due) > now then return end
+  local ids = call('ZRANGEBYSCORE', SCHEDULED, '-inf', int(now), 'LIMIT', 0, math.max(2 * want, 100))
+  if #ids > 0 then
+    local lists = {{}, {}, {}, {}, {}}
+    for i, rec in ipairs(call('HMGET', JOBS, unpack(ids))) do
+      if rec then
+        local list = lists[tonumber(string.sub(rec, 2, 2))]
+        list[#list + 1] = ids[i]
+      end
+    end
+    call('ZREM', SCHEDULED, unpack(ids))
+    for p = 1, 5 do
+      if #lists[p] > 0 then call('RPUSH', WAITING[p], unpack(lists[p])) end
+    end
+  end
+  promoted = #ids
+  due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
+  due = due and int(tonumber(due)) or ''
+  call('HSET', CONTROL, 'due', due)
+end
+
+-- shares says how many of n slots each list gets: the most urgent first, but
+-- every eighth slot begins at one of the others in turn, so that none starves.
+local function shares(lens, n)
+  local get, filled, only = {0, 0, 0, 0, 0}, 0, 0
+  for p = 1, 5 do
+    if lens[p] > 0 then filled = filled + 1; only = p end
+  end
+  if filled <= 1 then
+    if filled == 1 then get[only] = math.min(n, lens[only]) end
+    return get
+  end
+  for _ = 1, n do
+    local first = 1
+    if turn % 8 == 7 then first = 2 + math.floor(turn / 8) % 4 end
+    local found
+    for i = 0, 4 do
+      local p = (first - 1 + i) % 5 + 1
+      if lens[p] - get[p] > 0 then found = p; break end
+    end
+    if not found then break end
+    get[found] = get[found] + 1
+    turn = turn + 1
+  end
+  return get
+end
+
+local function claim(n)
+  local was, budget = turn, n + 1000
+  local wstale = tonumber(call('HGET', CONTROL, 'wstale') or 0)
+  local scores, held = {}, {}
+  local seen = {}
+  while #taken < n and budget > 0 do
+    local lens, total = {}, 0
+    for p = 1, 5 do
+      lens[p] = call('LLEN', WAITING[p])
+      total = total + lens[p]
+    end
+    if total == 0 then break end
+    local get = shares(lens, math.min(n - #taken, budget))
+    for p = 1, 5 do
+      if get[p] > 0 then
+        local ids = call('LPOP', WAITING[p], get[p])
+        call('HINCRBY', CONTROL, 'popped' .. p, #ids)
+        budget = budget - #ids
+        local recs = wstale > 0 and call('HMGET', JOBS, unpack(ids))
+        for i, id in ipairs(ids) do
+          if wstale > 0 and (seen[id] or place(id, recs[i]) ~= 'W' or tonumber(string.sub(recs[i], 2, 2)) ~= p) then
+            wstale = wstale - 1
+            call('HINCRBY', CONTROL, 'wstale', -1)
+          else
+            seen[id] = true
+            taken[#taken + 1] = id
+            scores[#scores + 1] = int(now + lease)
+            scores[#scores + 1] = id
+            held[#held + 1] = id
+            held[#held + 1] = request .. '-' .. #taken .. ' ' .. int(now) .. ' ' .. consumer
+          end
+        end
+      end
+    end
+  end
+  if #taken > 0 then
+    call('ZADD', ACTIVE, unpack(scores))
+    call('HSET', LEASES, unpack(held))
+  end
+  if turn ~= was then call('HSET', CONTROL, 'turn', turn % 32) end
+end
+
+if not repeated then
+  settle()
+  reap()
+  promote()
+  local most = hold > now and math.min(limit, 1) or limit
+  local n = math.min(want, most - call('ZCARD', ACTIVE))
+  if n > 0 and not paused then claim(n) end
+  if #taken > 0 or #ARGV >= FIRST then
+    call('SET', REQUEST, request .. '\n' .. table.concat(stale, ' ') .. '\n' .. table.concat(taken, ' '), 'PX', int(4 * lease))
+  end
+  retain(now, keep, age, #ARGV + 100)
+end
+
+local active = call('ZCARD', ACTIVE)
+local waiting = -tonumber(call('HGET', CONTROL, 'wstale') or 0)
+for p = 1, 5 do waiting = waiting + call('LLEN', WAITING[p]) end
+
+-- next: the first of a job due, a lease ending, a hold lifted.
+local next_at = due and due ~= '' and tonumber(due)
+local first = call('ZRANGE', ACTIVE, 0, 0, 'WITHSCORES')[2]
+if first and (not next_at or tonumber(first) < next_at) then next_at = tonumber(first) end
+if hold > now and waiting > 0 and (not next_at or hold < next_at) then next_at = hold end
+
+local out = {int(now), int(limit), int(active), int(waiting), paused and '1' or '0',
+  next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(#stale)}
+for _, id in ipairs(stale) do out[#out + 1] = id end
+if #taken > 0 then
+  local recs = call('HMGET', JOBS, unpack(taken))
+  local tokens = repeated and call('HMGET', LEASES, unpack(taken))
+  for i, id in ipairs(taken) do
+    local token = request .. '-' .. i
+    if recs[i] and (not repeated or string.match(tokens[i] or '', '^(%S+)') == token) then
+      out[#out + 1] = id
+      out[#out + 1] = token
+      out[#out + 1] = recs[i]
+      out[#out + 1] = string.sub(recs[i], 3, 3) == 'b' and call('HGET', BLOBS, id) or ''
+    end
+  end
+end
+return out

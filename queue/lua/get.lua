@@ -1,0 +1,13 @@
+-- get reads all there is about one job.
+--
+-- KEYS  see the prelude
+-- ARGV  1 id
+-- Returns {} or {place, record, when due or lease end (ms, "" none), lease, blob, result, history}
+local id = ARGV[1]
+local rec = call('HGET', JOBS, id)
+local at = place(id, rec)
+if not at then return {} end
+local score = ''
+if at == 'A' then score = call('ZSCORE', ACTIVE, id) elseif at == 'S' then score = call('ZSCORE', SCHEDULED, id) end
+return {at, rec, score, call('HGET', LEASES, id) or '', call('HGET', BLOBS, id) or '',
+  call('HGET', RESULTS, id) or '', call('HGET', ATTEMPTS, id) or ''}

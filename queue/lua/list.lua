@@ -1,0 +1,109 @@
+-- list reads a page of the jobs in one state.
+--
+-- KEYS  see the prelude
+-- ARGV  1 place (W, S, A, d, f: succeeded and cancelled), 2 at most so many,
+--       3 cursor ("" the first page), 4 letters of the states wanted of f ("s", "c", "sc")
+-- Returns {next cursor ("" if this was the last page), then five a job: id, record, when due,
+--       lease end or died (ms, "" none), lease, last line of its history}
+--
+-- Waiting jobs come in the order they run in but for the kept slots; scheduled and active by time; dead and
+-- finished newest first. A cursor keeps its place while jobs come and go: for sets it is the last
+-- job's time and ID, for lists a position counted from the beginning of the list's life.
+local kind, most, cursor, letters = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local out, seen = {''}, {}
+
+local function add(id, rec, score)
+  if seen[id] then return end
+  seen[id] = true
+  local history = call('HGET', ATTEMPTS, id)
+  out[#out + 1] = id
+  out[#out + 1] = rec
+  out[#out + 1] = score
+  out[#out + 1] = call('HGET', LEASES, id) or ''
+  out[#out + 1] = history and string.match(history, '[^\n]*$') or ''
+end
+local function full() return #out > most * 5 end
+
+local function zset(key, command, rank)
+  local start = 0
+  if cursor ~= '' then
+    local score, id = string.match(cursor, '^(%d+) (%S+)$')
+    if call('ZSCORE', key, id) == score then
+      start = call(rank, key, id) + 1
+    elseif command == 'ZRANGE' then
+      start = call('ZCOUNT', key, '-inf', '(' .. score)
+      -- Of those at the same time, skip the ones before it.
+      for _, m in ipairs(call('ZRANGEBYSCORE', key, score, score)) do
+        if m < id then start = start + 1 end
+      end
+    else
+      start = call('ZCOUNT', key, '(' .. score, '+inf')
+      for _, m in ipairs(call('ZRANGEBYSCORE', key, score, score)) do
+        if m > id then start = start + 1 end
+      end
+    end
+  end
+  local found = call(command, key, start, start + most, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    if full() then
+      out[1] = found[i - 1] .. ' ' .. found[i - 2]
+      break
+    end
+    local rec = call('HGET', JOBS, found[i])
+    if rec then add(found[i], rec, found[i + 1]) end
+  end
+end
+
+-- Positions are absolute: the number of entries ever taken from the head, and the index.
+local function waiting()
+  local p, pos = string.match(cursor, '^(%d) (%-?%d+)$')
+  p, pos = tonumber(p or 1), tonumber(pos)
+  local budget = most + 1000
+  while p <= 5 do
+    local popped = tonumber(call('HGET', CONTROL, 'popped' .. p) or 0)
+    local i = math.max((pos or popped) - popped, 0)
+    while true do
+      local ids = call('LRANGE', WAITING[p], i, i + most - 1)
+      for _, id in ipairs(ids) do
+        if full() or budget == 0 then
+          out[1] = p .. ' ' .. int(popped + i)
+          return
+        end
+        local rec = call('HGET', JOBS, id)
+        if place(id, rec) == 'W' and tonumber(string.sub(rec, 2, 2)) == p then add(id, rec, '') end
+        i = i + 1
+        budget = budget - 1
+      end
+      if #ids < most then break end
+    end
+    p, pos = p + 1, nil
+  end
+end
+
+local function finished()
+  local popped = tonumber(call('HGET', CONTROL, 'fpopped') or 0)
+  local i = call('LLEN', FINISHED) - 1
+  if cursor ~= '' then i = math.min(i, tonumber(cursor) - popped) end
+  local budget = most + 1000
+  while i >= 0 do
+    local entries = call('LRANGE', FINISHED, math.max(i - most + 1, 0), i)
+    for k = #entries, 1, -1 do
+      if full() or budget == 0 then
+        out[1] = int(popped + i)
+        return
+      end
+      local id, ms = string.match(entries[k], '^(%S+) (%d+)$')
+      local rec = call('HGET', JOBS, id)
+      if rec and string.find(letters, string.sub(rec, 1, 1), 1, true) and finished_at(rec) == ms then add(id, rec, '') end
+      i = i - 1
+      budget = budget - 1
+    end
+  end
+end
+
+if kind == 'S' then zset(SCHEDULED, 'ZRANGE', 'ZRANK')
+elseif kind == 'A' then zset(ACTIVE, 'ZRANGE', 'ZRANK')
+elseif kind == 'd' then zset(DEAD, 'ZREVRANGE', 'ZREVRANK')
+elseif kind == 'W' then waiting()
+else finished() end
+return out

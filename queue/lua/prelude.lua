@@ -1,0 +1,169 @@
+-- Prelude of every script of the queue: the keys by name, the clock, and how a
+-- job's record is read and written.
+--
+-- KEYS (the same for every script; all under one hash tag, see keys.go)
+--   1 jobs       hash  id -> record
+--   2 blobs      hash  id -> data too large to be copied at every step
+--   3 results    hash  id -> what a succeeded handler answered
+--   4 attempts   hash  id -> history, a JSON object a line, oldest first
+--   5 leases     hash  id -> "token started consumer [c]"; c: cancel requested
+--   6 active     zset  id by the end of its lease, ms
+--   7 scheduled  zset  id by when it is due, ms
+--   8 dead       zset  id by when it died, ms
+--   9 finished   list  "id ms" of succeeded and cancelled jobs, oldest first
+--  10 control    hash  the type's settings and the queue's few counters
+--  11-15         list  ids waiting, by priority, critical first
+--  16 request    what the last request of this kind answered, so that a
+--                repeated one gets the same answer (push, exchange)
+--
+-- A record is "SPB failed lost enqueued wait[ started finished status]\n
+-- options\ndata": S the state (q queued, s succeeded, c cancelled, d dead), P
+-- the number of its waiting list (1-5), B "b" if the data is in blobs, else
+-- "-"; failed and lost count attempts; times are ms; wait is how long after
+-- enqueued it was due. Queued jobs are scheduled or active if that set has
+-- them, else waiting: no step copies a record only to move a job.
+--
+-- Taking a job out of the middle of a list would cost its whole length, so its
+-- entry stays behind and is skipped when it comes up: an entry of a waiting
+-- list counts only if that job is waiting at that priority, one of finished
+-- only if that job finished at that time. control keeps the numbers of such
+-- left-over entries (wstale, fstale), so that counts are exact.
+local JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local WAITING = {KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]}
+local REQUEST = KEYS[16]
+
+local call = redis.call
+
+local function clock()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function int(n) return string.format('%.0f', n) end
+
+-- parse returns state, list number, blob flag, failed, lost, enqueued, wait,
+-- and the tail of the record from its first newline on.
+local function parse(rec)
+  local s, p, b, f, l, e, w = string.match(rec, '^(%l)(%d)(%S) (%d+) (%d+) (%d+) (%d+)')
+  return s, tonumber(p), b, tonumber(f), tonumber(l), e, w, string.sub(rec, (string.find(rec, '\n', 1, true)))
+end
+
+local function record(s, p, b, failed, lost, enqueued, wait, ending, tail)
+  return s .. p .. b .. ' ' .. int(failed) .. ' ' .. int(lost) .. ' ' .. enqueued .. ' ' .. wait .. ending .. tail
+end
+
+-- finished_at returns when a finished or dead record ended, as a string.
+local function finished_at(rec)
+  return string.match(rec, '^%S+ %d+ %d+ %d+ %d+ %d+ (%d+)')
+end
+
+-- place says where a job is: its state's letter for finished ones, and
+-- S scheduled, A active, W waiting for queued ones; nil if there is none.
+local function place(id, rec)
+  if not rec then return nil end
+  local s = string.sub(rec, 1, 1)
+  if s ~= 'q' then return s end
+  if call('ZSCORE', ACTIVE, id) then return 'A' end
+  if call('ZSCORE', SCHEDULED, id) then return 'S' end
+  return 'W'
+end
+
+-- forget deletes all that is known of the jobs of a (non-empty) list of ids.
+local function forget(ids)
+  for i = 1, #ids, 1000 do
+    local last = math.min(i + 999, #ids)
+    call('HDEL', JOBS, unpack(ids, i, last))
+    call('HDEL', BLOBS, unpack(ids, i, last))
+    call('HDEL', RESULTS, unpack(ids, i, last))
+    call('HDEL', ATTEMPTS, unpack(ids, i, last))
+  end
+end
+
+-- remember appends a line to a job's history and keeps the last 25.
+local function remember(id, line)
+  local old = call('HGET', ATTEMPTS, id)
+  if not old then
+    call('HSET', ATTEMPTS, id, line)
+    return
+  end
+  local all = old .. '\n' .. line
+  local _, lines = string.gsub(all, '\n', '\n')
+  while lines >= 25 do
+    all = string.sub(all, string.find(all, '\n', 1, true) + 1)
+    lines = lines - 1
+  end
+  call('HSET', ATTEMPTS, id, all)
+end
+
+-- lower_due notes that a job is due at ms: the scheduled set is not looked at
+-- before control's due. Returns whether that became earlier.
+local function lower_due(ms)
+  local due = call('HGET', CONTROL, 'due')
+  if due and due ~= '' and tonumber(due) <= ms then return false end
+  call('HSET', CONTROL, 'due', int(ms))
+  return true
+end
+
+-- enqueue_waiting puts a job at the end of its list.
+local function enqueue_waiting(id, p)
+  return call('RPUSH', WAITING[p], id)
+end
+
+-- enqueue_first puts a job back at the head of its list. popped counts the
+-- entries ever taken from a list's head, so that cursors keep their place.
+local function enqueue_first(id, p)
+  call('LPUSH', WAITING[p], id)
+  call('HINCRBY', CONTROL, 'popped' .. p, -1)
+end
+
+-- cancel_now turns a queued record into a cancelled, finished job.
+local function cancel_now(id, rec, started, now)
+  local _, p, b, failed, lost, e, w, tail = parse(rec)
+  call('HSET', JOBS, id, record('c', p, b, failed, lost, e, w, ' ' .. started .. ' ' .. int(now) .. ' 0', tail))
+  call('RPUSH', FINISHED, id .. ' ' .. int(now))
+end
+
+-- drop_finished takes n entries from the head of finished and forgets those
+-- jobs that are still finished as they say. Returns how many it forgot.
+local function drop_finished(n)
+  local entries = call('LPOP', FINISHED, n)
+  if not entries then return 0 end
+  local stale = tonumber(call('HGET', CONTROL, 'fstale') or 0)
+  local ids = {}
+  for i, entry in ipairs(entries) do
+    local id, ms = string.match(entry, '^(%S+) (%d+)$')
+    if stale > 0 then
+      local rec = call('HGET', JOBS, id)
+      local s = rec and string.sub(rec, 1, 1)
+      if (s == 's' or s == 'c') and finished_at(rec) == ms then
+        ids[#ids + 1] = id
+      else
+        stale = stale - 1
+        call('HINCRBY', CONTROL, 'fstale', -1)
+      end
+    else
+      ids[#ids + 1] = id
+    end
+  end
+  if #ids > 0 then forget(ids) end
+  call('HINCRBY', CONTROL, 'fpopped', #entries)
+  return #ids
+end
+
+-- retain applies the type's retention, at most a bounded number at a time.
+local function retain(now, keep, age, most)
+  local over = call('LLEN', FINISHED) - tonumber(call('HGET', CONTROL, 'fstale') or 0) - keep
+  if over > 0 then
+    drop_finished(math.min(over, most))
+  end
+  local head = call('LINDEX', FINISHED, 0)
+  if head and tonumber(string.match(head, ' (%d+)$')) <= now - age then
+    local n = 0
+    for _, entry in ipairs(call('LRANGE', FINISHED, 0, most - 1)) do
+      if tonumber(string.match(entry, ' (%d+)$')) > now - age then break end
+      n = n + 1
+    end
+    drop_finished(n)
+  end
+end

@@ -1,0 +1,48 @@
+-- purge deletes jobs of one state, a bounded number a call. Running jobs are
+-- never purged.
+--
+-- KEYS  see the prelude
+-- ARGV  1 place (W, S, d, f: succeeded and cancelled), 2 at most so many,
+--       3 only those that died or finished up to then (ms; for d and f)
+-- Returns {how many jobs were deleted, "1" if there may be more}
+local most = tonumber(ARGV[2])
+local ids = {}
+local more = false
+if ARGV[1] == 'd' then
+  ids = call('ZRANGEBYSCORE', DEAD, '-inf', ARGV[3], 'LIMIT', 0, most)
+  if #ids > 0 then call('ZREM', DEAD, unpack(ids)) end
+  more = #ids == most
+elseif ARGV[1] == 'S' then
+  ids = call('ZRANGE', SCHEDULED, 0, most - 1)
+  if #ids > 0 then call('ZREM', SCHEDULED, unpack(ids)) end
+  more = #ids == most
+elseif ARGV[1] == 'f' then
+  local n = 0
+  for _, entry in ipairs(call('LRANGE', FINISHED, 0, most - 1)) do
+    if tonumber(string.match(entry, ' (%d+)$')) > tonumber(ARGV[3]) then break end
+    n = n + 1
+  end
+  if n == 0 then return {0, '0'} end
+  return {drop_finished(n), n == most and '1' or '0'}
+else
+  local seen = {}
+  for p = 5, 1, -1 do
+    local popped = most > 0 and call('LPOP', WAITING[p], most)
+    if popped then
+      call('HINCRBY', CONTROL, 'popped' .. p, #popped)
+      most = most - #popped
+      for i, rec in ipairs(call('HMGET', JOBS, unpack(popped))) do
+        local id = popped[i]
+        if not seen[id] and place(id, rec) == 'W' and tonumber(string.sub(rec, 2, 2)) == p then
+          seen[id] = true
+          ids[#ids + 1] = id
+        else
+          call('HINCRBY', CONTROL, 'wstale', -1)
+        end
+      end
+    end
+  end
+  more = most == 0
+end
+if #ids > 0 then forget(ids) end
+return {#ids, more and '1' or '0'}

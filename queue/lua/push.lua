@@ -1,0 +1,98 @@
+-- push adds jobs, or replaces those of the same ID that are not running.
+--
+-- KEYS  see the prelude; 16 holds the answer for a repeated request
+-- ARGV  1 channel to wake lanes on, 2 type, 3 how long to remember the answer (ms),
+--       4 the time between two wakes while jobs wait (ms),
+--       then six a job: id, "1" if the id is freshly made (nothing to look up), list number,
+--       when ("" now, "@ms" at, "+ms" after), options\ndata, blob ("" if the data is inline)
+-- Returns a string "now answer answer …", an answer a job:
+--       n<ms> new, r<ms> replaced, each with its wait in ms; a: active, nothing changed
+local known = call('GET', REQUEST)
+if known then return known end
+
+local now = clock()
+local enqueued = int(now)
+local out = {enqueued}
+local fields, blobs, lists = {}, {}, {{}, {}, {}, {}, {}}
+local earliest
+local wake = false
+
+local function flush()
+  if #fields > 0 then call('HSET', JOBS, unpack(fields)); fields = {} end
+  if #blobs > 0 then call('HSET', BLOBS, unpack(blobs)); blobs = {} end
+end
+
+for i = 5, #ARGV, 6 do
+  local id, fresh, p, when, body, blob = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
+  local wait = 0
+  if when ~= '' then
+    wait = tonumber(string.sub(when, 2))
+    if string.sub(when, 1, 1) == '@' then wait = wait - now end
+    if wait < 0 then wait = 0 end
+  end
+  local answer, listed = 'n', false
+  if fresh ~= '1' then
+    flush()
+    local rec = call('HGET', JOBS, id)
+    local at = place(id, rec)
+    if at == 'A' then
+      answer = 'a'
+    elseif at then
+      answer = 'r'
+      local was = tonumber(string.sub(rec, 2, 2))
+      if at == 'S' then
+        call('ZREM', SCHEDULED, id)
+      elseif at == 'd' then
+        call('ZREM', DEAD, id)
+      elseif at ~= 'W' then
+        call('HINCRBY', CONTROL, 'fstale', 1)
+      elseif wait == 0 and was == p then
+        listed = true -- it keeps its place
+      else
+        -- Its entry may be of this very batch: it must be there to be left over.
+        if #lists[was] > 0 then call('RPUSH', WAITING[was], unpack(lists[was])); lists[was] = {}; wake = true end
+        call('HINCRBY', CONTROL, 'wstale', 1)
+      end
+      call('HDEL', RESULTS, id)
+      call('HDEL', ATTEMPTS, id)
+      if blob == '' then call('HDEL', BLOBS, id) end
+    end
+  end
+  if answer ~= 'a' then
+    fields[#fields + 1] = id
+    fields[#fields + 1] = record('q', p, blob == '' and '-' or 'b', 0, 0, enqueued, int(wait), '\n', body)
+    if blob ~= '' then
+      blobs[#blobs + 1] = id
+      blobs[#blobs + 1] = blob
+    end
+    if wait > 0 then
+      call('ZADD', SCHEDULED, int(now + wait), id)
+      if not earliest or now + wait < earliest then earliest = now + wait end
+    elseif not listed then
+      lists[p][#lists[p] + 1] = id
+    end
+    answer = answer .. int(wait)
+  end
+  out[#out + 1] = answer
+end
+flush()
+
+for p = 1, 5 do
+  local n = #lists[p]
+  if n > 0 then
+    if call('RPUSH', WAITING[p], unpack(lists[p])) == n then
+      wake = true
+    else
+      local woke = tonumber(call('HGET', CONTROL, 'woke') or 0)
+      wake = wake or now - woke >= tonumber(ARGV[4]) or now < woke
+    end
+  end
+end
+if earliest and lower_due(earliest) then wake = true end
+local answer = table.concat(out, ' ')
+call('SET', REQUEST, answer, 'PX', ARGV[3])
+if wake then
+  call('HSET', CONTROL, 'woke', enqueued)
+  call('PUBLISH', ARGV[1], ARGV[2])
+end
+return answer

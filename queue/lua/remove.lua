@@ -1,0 +1,18 @@
+-- remove deletes one finished, cancelled or dead job.
+--
+-- KEYS  see the prelude
+-- ARGV  1 id
+-- Returns the job's place before, see cancel; only s, c and d were removed
+local id = ARGV[1]
+local rec = call('HGET', JOBS, id)
+local at = place(id, rec)
+if not at then return '' end
+if at == 'd' then
+  call('ZREM', DEAD, id)
+elseif at == 's' or at == 'c' then
+  call('HINCRBY', CONTROL, 'fstale', 1)
+else
+  return at
+end
+forget({id})
+return at

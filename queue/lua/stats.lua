@@ -1,0 +1,26 @@
+-- stats counts a type's jobs by state.
+--
+-- KEYS  see the prelude
+-- Returns {waiting by list (5), left-over entries, scheduled, active, dead, finished, limit,
+--       paused, hold (ms left), age of the oldest waiting job (ms, -1 none), now}
+local now = clock()
+local c = call('HMGET', CONTROL, 'limit', 'paused', 'hold', 'wstale', 'fstale')
+local out, oldest = {}, nil
+for p = 1, 5 do
+  out[p] = call('LLEN', WAITING[p])
+  local id = out[p] > 0 and call('LINDEX', WAITING[p], 0)
+  local rec = id and call('HGET', JOBS, id)
+  if rec then
+    local _, _, _, _, _, e, w = parse(rec)
+    local since = tonumber(e) + tonumber(w)
+    if not oldest or since < oldest then oldest = since end
+  end
+end
+out[6] = tonumber(c[4] or 0)
+out[7], out[8], out[9] = call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZCARD', DEAD)
+out[10] = call('LLEN', FINISHED) - tonumber(c[5] or 0)
+out[11], out[12] = tonumber(c[1] or 0), tonumber(c[2] or 0)
+out[13] = math.max(tonumber(c[3] or 0) - now, 0)
+out[14] = oldest and math.max(now - oldest, 0) or -1
+out[15] = int(now)
+return out

@@ -1,0 +1,203 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/deetoo/deetoo/invalid"
+)
+
+// Validate reports the first rule a job to be pushed breaks, as an
+// *invalid.Error that names the field as in the REST API.
+func (j *Job) Validate() error {
+	if err := ValidateType(j.Type); err != nil {
+		return err
+	}
+	if err := ValidateID(j.ID); j.ID != "" && err != nil {
+		return err
+	}
+	switch {
+	case len(j.Title) > MaxTitleLength:
+		return invalid.Errorf("title", "must be at most %d bytes", MaxTitleLength)
+	case !printable(j.Title):
+		return invalid.Errorf("title", "must be printable UTF-8")
+	case len(j.Data) > MaxDataSize:
+		return invalid.Errorf("data", "must be at most %d bytes", MaxDataSize)
+	case len(j.Data) > 0 && !json.Valid(j.Data):
+		return invalid.Errorf("data", "must be valid JSON")
+	case j.Priority < Lowest || j.Priority > Critical:
+		return invalid.Errorf("priority", "must be one of critical, high, normal, low, lowest")
+	case j.Delay < 0:
+		return invalid.Errorf("delay", "must not be negative")
+	case j.Delay > MaxDelay:
+		return invalid.Errorf("delay", "must be at most ten years")
+	case !j.RunAt.IsZero() && (j.RunAt.Year() < 1970 || j.RunAt.After(time.Now().Add(MaxDelay))):
+		return invalid.Errorf("when", "must be between 1970 and ten years from now")
+	case j.MaxAttempts < 0 || j.MaxAttempts > 100:
+		return invalid.Errorf("max_attempts", "must be 1 to 100")
+	case j.Timeout < 0 || j.Timeout > 24*time.Hour:
+		return invalid.Errorf("timeout", "must be at most 24h")
+	case len(j.Traceparent) > 128 || strings.ContainsAny(j.Traceparent, "\r\n\x00"):
+		return invalid.Errorf("traceparent", "must be a W3C trace context")
+	}
+	return nil
+}
+
+// ValidateType reports whether a name can be a job type's: 1 to 64 of letters,
+// digits, '.', '_' and '-', beginning with a letter or digit.
+func ValidateType(name string) error {
+	if name == "" || len(name) > 64 || strings.Trim(name, nameChars) != "" || strings.ContainsAny(name[:1], "._-") {
+		return invalid.Errorf("type", "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit")
+	}
+	return nil
+}
+
+// ValidateID reports whether a string can be a job's ID: 1 to MaxIDLength
+// printable ASCII characters without spaces.
+func ValidateID(id string) error {
+	if id == "" || len(id) > MaxIDLength {
+		return invalid.Errorf("id", "must be 1 to %d characters", MaxIDLength)
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return invalid.Errorf("id", "must be printable ASCII without spaces")
+		}
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// Push stores jobs. A job whose type and ID exist already replaces the old one
+// in one step, unless that is running (ErrActive in its receipt); a finished or dead one
+// begins anew. Receipts are in the order of the jobs.
+//
+// The error is not nil if any job's fate is unknown: it matches ErrFull or
+// ErrUnavailable, and the receipts' Err say of which. A bad job is an
+// *invalid.Error, and nothing is pushed at all. IDs are made before the first
+// try and written into the given jobs, so pushing the same slice again makes no
+// second job, unless the first has run in the meantime.
+func (q *Queue) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
+	byType := map[string][]int{}
+	var types []string
+	fresh := make([]bool, len(jobs))
+	for i := range jobs {
+		if err := jobs[i].Validate(); err != nil {
+			return nil, inBatch(err, i, len(jobs))
+		}
+		if jobs[i].ID == "" {
+			jobs[i].ID = q.entropy.newID()
+			fresh[i] = true
+		}
+		if byType[jobs[i].Type] == nil {
+			types = append(types, jobs[i].Type)
+		}
+		byType[jobs[i].Type] = append(byType[jobs[i].Type], i)
+	}
+	receipts := make([]Receipt, len(jobs))
+	var first error
+	for _, typ := range types {
+		for idx := byType[typ]; len(idx) > 0; {
+			n := chunk(jobs, idx)
+			if err := q.pushChunk(ctx, typ, jobs, fresh, idx[:n], receipts); err != nil {
+				for _, i := range idx[:n] {
+					receipts[i] = Receipt{ID: jobs[i].ID, Err: err}
+				}
+				if first == nil {
+					first = err
+				}
+			}
+			idx = idx[n:]
+		}
+	}
+	return receipts, first
+}
+
+func inBatch(err error, i, n int) error {
+	if bad, ok := err.(*invalid.Error); ok && n > 1 {
+		return bad.In("[" + strconv.Itoa(i) + "]")
+	}
+	return err
+}
+
+// chunk returns how many of the next jobs go into one script call: by number and by size.
+func chunk(jobs []Job, idx []int) int {
+	size := 0
+	for n, i := range idx {
+		size += len(jobs[i].Data)
+		if n > 0 && (n == chunkSize || size > 4<<20) {
+			return n
+		}
+	}
+	return len(idx)
+}
+
+func (q *Queue) pushChunk(ctx context.Context, typ string, jobs []Job, fresh []bool, idx []int, receipts []Receipt) error {
+	args := make([]any, 0, 4+6*len(idx))
+	args = append(args, q.wakeChannel(), typ, rememberPush.Milliseconds(), wakeInterval.Milliseconds())
+	for _, i := range idx {
+		j := &jobs[i]
+		body, blob, err := encodeBody(j)
+		if err != nil {
+			return err
+		}
+		isFresh, when := "0", ""
+		if fresh[i] {
+			isFresh = "1"
+		}
+		switch {
+		case !j.RunAt.IsZero():
+			when = "@" + strconv.FormatInt(j.RunAt.UnixMilli(), 10)
+		case j.Delay > 0:
+			when = "+" + strconv.FormatInt(j.Delay.Milliseconds(), 10)
+		}
+		args = append(args, j.ID, isFresh, listOf(j.Priority), when, body, blob)
+	}
+	v, err := q.run(ctx, q.scripts.push, q.typeKeys(typ, "push:"+nonce()), args)
+	if err != nil {
+		return err
+	}
+	answer, ok := v.(string)
+	f := strings.Fields(answer)
+	if !ok || len(f) != 1+len(idx) {
+		return fmt.Errorf("push: unexpected answer %v", v)
+	}
+	now, err := strconv.ParseInt(f[0], 10, 64)
+	if err != nil {
+		return fmt.Errorf("push: unexpected answer %q", f[0])
+	}
+	for k, i := range idx {
+		r := Receipt{ID: jobs[i].ID}
+		if a := f[k+1]; a == "a" {
+			r.Err = ErrActive
+		} else {
+			wait, err := strconv.ParseInt(a[1:], 10, 64)
+			if err != nil {
+				return fmt.Errorf("push: unexpected answer %q", a)
+			}
+			r.Replaced = a[0] == 'r'
+			r.RunAt = time.UnixMilli(now + wait)
+			if r.State = Waiting; wait > 0 {
+				r.State = Scheduled
+			}
+		}
+		receipts[i] = r
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options are what a producer may set beside the data, as stored in a record:
+// short names, nothing for defaults, since each queued job pays for them.
+type options struct {
+	Title       string `json:"t,omitempty"`
+	MaxAttempts int    `json:"m,omitempty"`
+	Timeout     int64  `json:"o,omitempty"` // ms
+	Traceparent string `json:"p,omitempty"`
+}
+
+// encodeBody returns a record's tail without its first newline: options, a
+// newline and the data, and the data apart if it is large.
+func encodeBody(j *Job) (body, blob []byte, err error) {
+	data := []byte(j.Data)
+	if len(data) == 0 {
+		data = []byte("null")
+	}
+	o := options{Title: j.Title, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Milliseconds(), Traceparent: j.Traceparent}
+	if o != (options{}) {
+		if body, err = json.Marshal(o); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(data) > blobSize {
+		return append(body, '\n'), data, nil
+	}
+	out := make([]byte, 0, len(body)+1+len(data))
+	out = append(append(append(out, body...), '\n'), data...)
+	return out, nil, nil
+}
+
+// listOf is the number of a priority's waiting list.
+func listOf(p Priority) int { return 3 - int(p) }
+
+var errRecord = errors.New("damaged job record")
+
+// decodeRecord fills a job from its record and, if the data is apart, its
+// blob; large says that the data is apart and no blob was given.
+func decodeRecord(j *Job, rec, blob string) (large bool, err error) {
+	head, tail, ok := strings.Cut(rec, "\n")
+	opts, data, ok2 := strings.Cut(tail, "\n")
+	f := strings.Fields(head)
+	if !ok || !ok2 || len(f) < 5 || len(f[0]) != 3 {
+		return false, fmt.Errorf("%w: %q", errRecord, head)
+	}
+	var n [7]int64
+	for i, s := range f[1:] {
+		if i >= len(n) {
+			break
+		}
+		if n[i], err = strconv.ParseInt(s, 10, 64); err != nil {
+			return false, fmt.Errorf("%w: %q", errRecord, head)
+		}
+	}
+	j.Priority = Priority(3 - int(f[0][1]-'0'))
+	j.Attempt, j.Lost = int(n[0]), int(n[1])
+	j.EnqueuedAt = time.UnixMilli(n[2])
+	j.RunAt = time.UnixMilli(n[2] + n[3])
+	switch f[0][0] {
+	case 's':
+		j.State = Succeeded
+	case 'c':
+		j.State = Cancelled
+	case 'd':
+		j.State = Dead
+	case 'q':
+		j.State = Waiting
+	default:
+		return false, fmt.Errorf("%w: %q", errRecord, head)
+	}
+	if j.State.Terminal() && len(f) >= 8 {
+		if n[4] > 0 {
+			j.StartedAt = time.UnixMilli(n[4])
+		}
+		j.FinishedAt = time.UnixMilli(n[5])
+	}
+	if opts != "" {
+		var o options
+		if err := json.Unmarshal([]byte(opts), &o); err != nil {
+			return false, fmt.Errorf("%w: options: %w", errRecord, err)
+		}
+		j.Title, j.MaxAttempts, j.Timeout, j.Traceparent = o.Title, o.MaxAttempts, time.Duration(o.Timeout)*time.Millisecond, o.Traceparent
+	}
+	switch {
+	case f[0][2] != 'b':
+		j.Data = json.RawMessage(data)
+	case blob != "":
+		j.Data = json.RawMessage(blob)
+	default:
+		return true, nil
+	}
+	return false, nil
+}
+
+// lastStatus returns the HTTP status in a finished record, 0 if there is none.
+func lastStatus(rec string) int {
+	head, _, _ := strings.Cut(rec, "\n")
+	f := strings.Fields(head)
+	if len(f) < 8 {
+		return 0
+	}
+	n, _ := strconv.Atoi(f[7])
+	return n
+}
+
+// decodeHistory reads the lines of a job's history.
+func decodeHistory(history string) ([]Attempt, error) {
+	if history == "" {
+		return nil, nil
+	}
+	var out []Attempt
+	for line := range bytes.SplitSeq([]byte(history), []byte("\n")) {
+		var a Attempt
+		if err := json.Unmarshal(line, &a); err != nil {
+			return nil, fmt.Errorf("damaged history: %w", err)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// placeState is the State of a place as scripts name it.
+func placeState(place string) State {
+	switch place {
+	case "W":
+		return Waiting
+	case "S":
+		return Scheduled
+	case "A":
+		return Active
+	case "s":
+		return Succeeded
+	case "c":
+		return Cancelled
+	case "d":
+		return Dead
+	}
+	return ""
+}
+
+// statePlace is the place scripts look for a State in; f holds both kinds of finished jobs.
+func statePlace(s State) string {
+	switch s {
+	case Waiting:
+		return "W"
+	case Scheduled:
+		return "S"
+	case Active:
+		return "A"
+	case Dead:
+		return "d"
+	}
+	return "f"
+}
+
+func parseMs(s string) time.Time {
+	ms, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}

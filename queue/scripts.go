@@ -1,0 +1,56 @@
+package queue
+
+import (
+	"context"
+	"embed"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed lua/*.lua
+var luaFiles embed.FS
+
+// scripts holds one loaded script per operation.
+type scripts struct {
+	push, exchange, renew, configure         *redis.Script
+	cancel, requeue, redrive, purge, remove  *redis.Script
+	get, list, stats, destroy *redis.Script
+}
+
+// loadScripts reads the scripts and puts the prelude before each. A real
+// Redis also gets a header that lets a script run when memory is full: all but
+// push, so that jobs still settle then. The in-process engine knows no headers.
+func loadScripts(headers bool) (*scripts, error) {
+	prelude, err := luaFiles.ReadFile("lua/prelude.lua")
+	if err != nil {
+		return nil, err
+	}
+	s := &scripts{}
+	for name, script := range map[string]**redis.Script{
+		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
+		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
+		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
+	} {
+		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			return nil, fmt.Errorf("script %s: %w", name, err)
+		}
+		header := ""
+		if headers && name != "push" {
+			header = "#!lua flags=allow-oom\n"
+		}
+		*script = redis.NewScript(header + string(prelude) + string(body))
+	}
+	return s, nil
+}
+
+// run calls a script, loading it if Redis does not know it, and says of an
+// error what a caller can do about it.
+func (q *Queue) run(ctx context.Context, script *redis.Script, keys []string, args []any) (any, error) {
+	v, err := script.Run(ctx, q.client, keys, args...).Result()
+	if err != nil {
+		return nil, classify(err)
+	}
+	return v, nil
+}
