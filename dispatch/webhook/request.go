@@ -1,0 +1,218 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+var _ dispatch.Deliverer = (*Deliverer)(nil)
+
+// The headers of the handler contract, in the canonical form of net/http.
+const (
+	// headerID tells messages apart; see messageID.
+	headerID = "Webhook-Id"
+	// headerTimestamp is when this attempt was sent, in Unix seconds.
+	headerTimestamp = "Webhook-Timestamp"
+	// headerSignature has one signature per secret, separated by spaces.
+	headerSignature = "Webhook-Signature"
+	// headerJobID is the job's ID; see escape.
+	headerJobID = "Deetoo-Job-Id"
+	// headerJobType is the name of the job's type.
+	headerJobType = "Deetoo-Job-Type"
+	// headerAttempt counts the attempts from 1.
+	headerAttempt = "Deetoo-Attempt"
+	// headerMaxAttempts is the attempt after which the job is dead.
+	headerMaxAttempts = "Deetoo-Max-Attempts"
+	// headerDeadline is when the answer must be complete, by the dispatcher's
+	// clock; in timeFormat.
+	headerDeadline = "Deetoo-Deadline"
+	// headerScheduledAt is when this attempt was due, by Redis's clock; in
+	// timeFormat. Absent if unknown.
+	headerScheduledAt = "Deetoo-Scheduled-At"
+	// headerTraceparent is the W3C trace context of the push. Absent if it had none.
+	headerTraceparent = "Traceparent"
+)
+
+// timeFormat is RFC 3339 in UTC, to the millisecond.
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
+// Errors of a type that the registry should have refused. They do not quote
+// the URL or the secret.
+var (
+	errTarget = errors.New("the target is not an http or https URL")
+	errSecret = errors.New("a secret of the job type is malformed")
+)
+
+// newRequest makes the signed request of one attempt.
+func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *queue.Lease, limit time.Duration) (*retryablehttp.Request, error) {
+	u, err := url.Parse(typ.Target)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, errTarget
+	}
+	hr := (&http.Request{
+		Method: http.MethodPost, URL: u, Host: u.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: make(http.Header, 16),
+	}).WithContext(ctx)
+	if u.User != nil {
+		// As a header, and no longer in the URL, which net/http puts into errors.
+		password, _ := u.User.Password()
+		hr.SetBasicAuth(u.User.Username(), password)
+		u.User = nil
+	}
+	hr.Header.Set("User-Agent", d.opts.UserAgent)
+	for name, value := range typ.Headers {
+		if name = http.CanonicalHeaderKey(name); !contractHeader(name) {
+			hr.Header.Set(name, value)
+		}
+	}
+	if err := d.contractHeaders(hr.Header, typ, lease, limit); err != nil {
+		return nil, err
+	}
+
+	req, err := retryablehttp.FromRequest(hr)
+	if err != nil {
+		return nil, err
+	}
+	return req, req.SetBody(body(lease))
+}
+
+func (d *Deliverer) contractHeaders(h http.Header, typ *registry.Type, lease *queue.Lease, limit time.Duration) error {
+	now := d.opts.Now()
+	id := messageID(lease)
+	h.Set("Content-Type", "application/json")
+	h.Set(headerID, id)
+	h.Set(headerTimestamp, strconv.FormatInt(now.Unix(), 10))
+	sigs := make([]string, len(typ.Secrets))
+	for i, secret := range typ.Secrets {
+		sig, err := Sign(secret, id, now, body(lease))
+		if err != nil {
+			return errSecret
+		}
+		sigs[i] = sig
+	}
+	if len(sigs) > 0 {
+		h.Set(headerSignature, strings.Join(sigs, " "))
+	}
+	h.Set(headerJobID, escape(lease.ID))
+	h.Set(headerJobType, escape(lease.Type))
+	h.Set(headerAttempt, strconv.Itoa(lease.Attempt))
+	attempts := typ.Retry.MaxAttempts
+	if lease.MaxAttempts > 0 {
+		attempts = lease.MaxAttempts
+	}
+	h.Set(headerMaxAttempts, strconv.Itoa(attempts))
+	h.Set(headerDeadline, now.Add(limit).UTC().Format(timeFormat))
+	if !lease.RunAt.IsZero() {
+		h.Set(headerScheduledAt, lease.RunAt.UTC().Format(timeFormat))
+	}
+	if isTraceparent(lease.Traceparent) {
+		h.Set(headerTraceparent, lease.Traceparent)
+	}
+	return nil
+}
+
+// contractHeader reports whether a type's own headers cannot have this name,
+// given in canonical form: because the contract sets it, or because it belongs
+// to the connection. The registry refuses these names; here they are skipped.
+func contractHeader(name string) bool {
+	switch name {
+	case headerTraceparent, "Content-Type", "Content-Length", "Host", "Connection", "Proxy-Connection",
+		"Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect":
+		return true
+	// net/http would send a POST with one of these again by itself.
+	case "Idempotency-Key", "X-Idempotency-Key":
+		return true
+	}
+	return strings.HasPrefix(name, "Webhook-") || strings.HasPrefix(name, "Deetoo-")
+}
+
+// body is what is sent and signed.
+func body(lease *queue.Lease) []byte {
+	if len(lease.Data) == 0 {
+		return []byte("null")
+	}
+	return lease.Data
+}
+
+// messageID makes the webhook-id: "<type>/<id>/<ms>", the last being when the
+// job was pushed or replaced, in Unix milliseconds. It is the same in all
+// attempts at a job, retries by hand included, and another once the job is
+// replaced, or pushed anew under the ID of one that is finished: so a handler
+// that drops the webhook-ids it has seen drops repetitions, and only these.
+//
+// Type and ID are percent-encoded but for letters, digits, '-' and '_'. The
+// full stop is, too, because Standard Webhooks forbids it: it ends the ID in
+// what is signed.
+func messageID(lease *queue.Lease) string {
+	b := make([]byte, 0, len(lease.Type)+len(lease.ID)+16)
+	b = appendEscaped(b, lease.Type, isWordByte)
+	b = append(b, '/')
+	b = appendEscaped(b, lease.ID, isWordByte)
+	if !lease.EnqueuedAt.IsZero() {
+		b = append(b, '/')
+		b = strconv.AppendInt(b, lease.EnqueuedAt.UnixMilli(), 10)
+	}
+	return string(b)
+}
+
+// escape percent-encodes what is not visible ASCII, and '%', so that any ID
+// makes a header that nothing on the way rejects or rewrites. Most IDs remain
+// as they are.
+func escape(s string) string {
+	plain := func(c byte) bool { return isVisible(c) && c != '%' }
+	for i := range len(s) {
+		if !plain(s[i]) {
+			return string(appendEscaped(nil, s, plain))
+		}
+	}
+	return s
+}
+
+func appendEscaped(b []byte, s string, plain func(byte) bool) []byte {
+	const hex = "0123456789ABCDEF"
+	for i := range len(s) {
+		if c := s[i]; plain(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return b
+}
+
+func isWordByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+}
+
+func isVisible(c byte) bool { return '!' <= c && c <= '~' }
+
+// isHeaderValue reports whether s is made of visible ASCII and single spaces inside.
+func isHeaderValue(s string) bool {
+	for i := range len(s) {
+		if !isVisible(s[i]) && (s[i] != ' ' || i == 0 || i == len(s)-1) {
+			return false
+		}
+	}
+	return true
+}
+
+// isTraceparent reports whether s looks like a W3C traceparent of any version:
+// "00-" 32 hex digits "-" 16 "-" 2, and more of this kind in later versions.
+func isTraceparent(s string) bool {
+	if len(s) < 55 || len(s) > 128 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	return strings.Trim(s, "0123456789abcdef-") == ""
+}

@@ -1,0 +1,106 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/deetoo/deetoo/dispatch"
+)
+
+// The handler contract's own statuses and headers of answers.
+const (
+	// statusNoRetry says that the job cannot succeed.
+	statusNoRetry = 489
+	// headerNoRetry, if "true", says so beside any status of a failure.
+	headerNoRetry = "Deetoo-No-Retry"
+)
+
+// judge reads the response and says what it means.
+//
+// A success counts once its body has arrived, up to MaxResult bytes. If the
+// body breaks off before, the attempt is a Retry: for a handler that answers
+// before it works, breaking off is the only way to fail, and for the others a
+// repetition is what at-least-once delivery allows anyway. What exceeds
+// MaxResult is cut off, and Err says so. A failure is one whatever becomes of
+// its body.
+func (d *Deliverer) judge(ctx context.Context, limit time.Duration, resp *http.Response, ex *Exchange) dispatch.Outcome {
+	body, readErr := d.read(resp)
+	out := d.verdict(resp)
+	out.Status = resp.StatusCode
+	out.Excerpt = clean(body, d.opts.MaxExcerpt)
+	if ex != nil {
+		ex.Response = showResponse(resp, out.Excerpt)
+	}
+	if out.Verdict != dispatch.Done {
+		return out
+	}
+	switch {
+	case errors.Is(readErr, errTooLong):
+		out.Err = fmt.Sprintf("the answer was cut off after %d bytes", len(body))
+	case readErr != nil:
+		failed := failure(ctx, limit, readErr)
+		out.Verdict = failed.Verdict
+		out.Err = fmt.Sprintf("%s, after %d bytes of the answer (%s)", failed.Err, len(body), statusLine(resp.StatusCode))
+		return out
+	}
+	if len(body) > 0 {
+		out.Result = body
+	}
+	return out
+}
+
+// errTooLong: the body went on after MaxResult bytes.
+var errTooLong = errors.New("body too long")
+
+// read returns the body up to MaxResult bytes. Only a body that was read to its
+// end lets the connection be used again; a longer one is not worth the wait.
+func (d *Deliverer) read(resp *http.Response) ([]byte, error) {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil, nil // there is no body, but a stream without an end
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(d.opts.MaxResult)+1))
+	if len(body) > d.opts.MaxResult {
+		return body[:d.opts.MaxResult], errTooLong
+	}
+	return body, err
+}
+
+// verdict is the answer table of the handler contract. deetoo-no-retry goes
+// before the status: a handler that sends it speaks of this job.
+func (d *Deliverer) verdict(resp *http.Response) dispatch.Outcome {
+	status := resp.StatusCode
+	if status >= 200 && status <= 299 {
+		return dispatch.Outcome{Verdict: dispatch.Done}
+	}
+	out := dispatch.Outcome{Err: statusLine(status)}
+	switch {
+	case strings.EqualFold(strings.TrimSpace(resp.Header.Get(headerNoRetry)), "true"):
+		out.Verdict = dispatch.Dead
+		out.Err += ", and the handler said deetoo-no-retry"
+	case status == statusNoRetry:
+		out.Verdict = dispatch.Dead
+		out.Err += ": the handler said not to try again"
+	case status == http.StatusGone:
+		out.Verdict = dispatch.Pause
+		out.Err += ": the endpoint no longer exists"
+	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
+		out.RetryAfter, _ = parseRetryAfter(resp.Header.Get("Retry-After"), d.opts.Now(), d.opts.MaxRetryAfter)
+	case status >= 300 && status <= 399:
+		out.Err += ": redirects are not followed"
+		if l := resp.Header.Get("Location"); l != "" {
+			out.Err += " (to " + l + ")" // redacted by roundTripper
+		}
+	}
+	return out
+}
+
+// statusLine names a status: "HTTP 503 Service Unavailable". The words are
+// ours, not the handler's.
+func statusLine(status int) string {
+	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", status, http.StatusText(status)))
+}

@@ -1,0 +1,107 @@
+package webhook
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DefaultTolerance is how far a webhook-timestamp may be from now, either way.
+const DefaultTolerance = 5 * time.Minute
+
+const (
+	secretPrefix  = "whsec_"
+	minSecretSize = 24 // bytes; both from the Standard Webhooks specification
+	maxSecretSize = 64
+)
+
+// Errors of Sign and Verify.
+var (
+	// ErrSecret: a secret is not "whsec_" and the base64 of 24 to 64 bytes.
+	ErrSecret = errors.New("secret must be whsec_ and the base64 of 24 to 64 bytes")
+	// ErrHeaders: webhook-id, webhook-timestamp or webhook-signature is missing or malformed.
+	ErrHeaders = errors.New("webhook-id, webhook-timestamp or webhook-signature is missing or malformed")
+	// ErrTimestamp: the message was sent too long ago, or too far in the future.
+	ErrTimestamp = errors.New("webhook-timestamp is too far from now")
+	// ErrSignature: no signature fits the message and any of the secrets.
+	ErrSignature = errors.New("no webhook-signature fits")
+)
+
+// Sign returns the signature of a message as Standard Webhooks
+// (https://www.standardwebhooks.com) has it: "v1," and the base64 of the
+// HMAC-SHA256 of "id.timestamp.body", the timestamp in Unix seconds. The secret
+// is "whsec_" and the base64 of the key; if it is not, the error is ErrSecret.
+// An id with a full stop is ErrHeaders, as it would not be clear where it ends.
+func Sign(secret, id string, ts time.Time, body []byte) (string, error) {
+	key, err := decodeSecret(secret)
+	if err != nil {
+		return "", err
+	}
+	if !validMessageID(id) {
+		return "", ErrHeaders
+	}
+	return signature(key, id, strconv.FormatInt(ts.Unix(), 10), body), nil
+}
+
+// Verify checks that a delivery was signed with one of the secrets, for
+// handlers in Go. The body must be the bytes received, not parsed and printed
+// again. A tolerance of 0 is DefaultTolerance. It returns nil, ErrSecret,
+// ErrHeaders, ErrTimestamp or ErrSignature. The signatures are compared in
+// constant time. Verify does not notice a repeated message: deliveries are at
+// least once, and webhook-id tells them apart.
+func Verify(h http.Header, body []byte, tolerance time.Duration, secrets ...string) error {
+	if tolerance == 0 {
+		tolerance = DefaultTolerance
+	}
+	id, ts, sigs := h.Get(headerID), h.Get(headerTimestamp), h.Get(headerSignature)
+	sec, err := strconv.ParseInt(ts, 10, 64)
+	if err != nil || strconv.FormatInt(sec, 10) != ts || sigs == "" || !validMessageID(id) {
+		return ErrHeaders
+	}
+	if age := time.Since(time.Unix(sec, 0)); age > tolerance || age < -tolerance {
+		return ErrTimestamp
+	}
+	for i, secret := range secrets {
+		key, err := decodeSecret(secret)
+		if err != nil {
+			return fmt.Errorf("secret %d: %w", i+1, err)
+		}
+		want := []byte(signature(key, id, ts, body))
+		for sig := range strings.SplitSeq(sigs, " ") {
+			if hmac.Equal(want, []byte(sig)) {
+				return nil
+			}
+		}
+	}
+	return ErrSignature
+}
+
+func signature(key []byte, id, ts string, body []byte) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(id + "." + ts + "."))
+	mac.Write(body)
+	var sum [sha256.Size]byte
+	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(sum[:0]))
+}
+
+func decodeSecret(secret string) ([]byte, error) {
+	enc, ok := strings.CutPrefix(secret, secretPrefix)
+	if !ok {
+		return nil, ErrSecret
+	}
+	key, err := base64.StdEncoding.DecodeString(enc)
+	if err != nil || len(key) < minSecretSize || len(key) > maxSecretSize {
+		return nil, ErrSecret // without the cause, which would quote the secret
+	}
+	return key, nil
+}
+
+func validMessageID(id string) bool {
+	return id != "" && isHeaderValue(id) && !strings.Contains(id, ".")
+}

@@ -1,0 +1,242 @@
+// Package webhook delivers jobs over HTTP: one POST per attempt, signed as
+// Standard Webhooks, guarded against targets in networks that are none of the
+// job's business, and an answer read with suspicion. It follows the handler
+// contract in docs/architecture.md. Retries are the queue's: nothing here
+// sleeps through a backoff.
+package webhook
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/invalid"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+const (
+	resultLimit          = 64 << 10 // of dispatch.Outcome.Result
+	excerptLimit         = 1 << 10  // of dispatch.Outcome.Excerpt
+	defaultMaxRetryAfter = time.Hour
+	defaultTimeout       = 30 * time.Second // of a type without one
+)
+
+// TypeSource finds the registered type of a job.
+type TypeSource interface {
+	// Get returns the type of that name, and whether there is one. The type is
+	// only read.
+	Get(name string) (*registry.Type, bool)
+}
+
+// Options of a Deliverer. Only Types is required.
+type Options struct {
+	// Types finds the type of a job to deliver. Required.
+	Types TypeSource
+	// AllowPrivate lets targets be in private networks, on the loopback and in
+	// shared address space (RFC 1918, RFC 4193, RFC 6598). Link-local and cloud
+	// metadata addresses stay refused. Default: false.
+	AllowPrivate bool
+	// AllowCIDRs are addresses that targets may have whatever the guard thinks
+	// of them, metadata addresses included. Not in IPv4-mapped form.
+	AllowCIDRs []netip.Prefix
+	// UserAgent of the requests, unless a type's headers have one. Default: "deetoo".
+	UserAgent string
+	// Logger hears of each attempt at Debug, and of panics at Error. Default: none.
+	Logger *slog.Logger
+	// MaxResult is how many bytes of a successful answer are kept: up to
+	// 65,536, which is the default.
+	MaxResult int
+	// MaxExcerpt is how many bytes of any answer are shown to people: up to
+	// 1,024, which is the default.
+	MaxExcerpt int
+	// MaxRetryAfter caps what a Retry-After may ask for. Default: 1h.
+	MaxRetryAfter time.Duration
+	// RootCAs verify the targets' certificates. Default: the system's.
+	RootCAs *x509.CertPool
+	// Resolver looks up the targets' names. Default: the system's.
+	Resolver *net.Resolver
+	// Now is the clock of timestamps and HTTP dates. Default: time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.UserAgent == "" {
+		o.UserAgent = "deetoo"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxResult == 0 {
+		o.MaxResult = resultLimit
+	}
+	if o.MaxExcerpt == 0 {
+		o.MaxExcerpt = excerptLimit
+	}
+	if o.MaxRetryAfter == 0 {
+		o.MaxRetryAfter = defaultMaxRetryAfter
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Validate returns an *invalid.Error that names the first field at fault. Zero
+// values stand for the defaults.
+func (o Options) Validate() error {
+	switch {
+	case o.Types == nil:
+		return invalid.Errorf("Types", "is required")
+	case !isHeaderValue(o.UserAgent):
+		return invalid.Errorf("UserAgent", "must be printable ASCII")
+	case o.MaxResult < 0 || o.MaxResult > resultLimit:
+		return invalid.Errorf("MaxResult", "must be 1 to %d bytes", resultLimit)
+	case o.MaxExcerpt < 0 || o.MaxExcerpt > excerptLimit:
+		return invalid.Errorf("MaxExcerpt", "must be 1 to %d bytes", excerptLimit)
+	case o.MaxRetryAfter < 0:
+		return invalid.Errorf("MaxRetryAfter", "must be positive")
+	}
+	for i, p := range o.AllowCIDRs {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return invalid.Errorf(fmt.Sprintf("AllowCIDRs[%d]", i), "must be an IPv4 or IPv6 prefix such as 10.0.0.0/8")
+		}
+	}
+	return nil
+}
+
+// Deliverer makes attempts at jobs by POSTing them to their type's target. It
+// is a dispatch.Deliverer, safe for concurrent use.
+type Deliverer struct {
+	opts      Options
+	guard     guard
+	transport *http.Transport
+	client    *retryablehttp.Client
+}
+
+// New makes a Deliverer, or returns the error of Options.Validate.
+func New(o Options) (*Deliverer, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("webhook options: %w", err)
+	}
+	o = o.withDefaults()
+	d := &Deliverer{opts: o, guard: newGuard(o)}
+	d.transport = newTransport(o, d.guard)
+	d.client = newClient(d.transport)
+	return d, nil
+}
+
+// Close closes the idle connections. Attempts in flight are ended by their
+// context, not by Close.
+func (d *Deliverer) Close() { d.transport.CloseIdleConnections() }
+
+// Deliver makes one attempt: it POSTs the lease's data to the target of its
+// type and says what the answer means. It never panics.
+//
+// An attempt that outlasts its timeout (the job's own, else its type's) or the
+// deadline of ctx is a Retry. If ctx is cancelled for any other cause the
+// verdict is Release: the caller called it off, and knows why. A job whose
+// type is not registered is a Retry.
+func (d *Deliverer) Deliver(ctx context.Context, lease *queue.Lease) (out dispatch.Outcome) {
+	defer d.rescue(lease, &out)
+	typ, ok := d.opts.Types.Get(lease.Type)
+	if !ok {
+		return dispatch.Outcome{Err: "its job type is not registered"}
+	}
+	return d.attempt(ctx, typ, lease, nil)
+}
+
+// Send is Deliver for a type that need not be registered, and also returns
+// what was said on the wire, for people to look at. The Exchange is never nil.
+func (d *Deliverer) Send(ctx context.Context, typ *registry.Type, lease *queue.Lease) (out dispatch.Outcome, ex *Exchange) {
+	ex = &Exchange{}
+	defer d.rescue(lease, &out)
+	out = d.attempt(ctx, typ, lease, ex)
+	return out, ex
+}
+
+// attempt sends the request of one lease and judges the answer. ex may be nil.
+func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queue.Lease, ex *Exchange) (out dispatch.Outcome) {
+	start := time.Now()
+	defer func() {
+		took := time.Since(start)
+		if ex != nil {
+			ex.Duration = took
+		}
+		d.logAttempt(lease, out, took)
+	}()
+
+	limit := timeLimit(ctx, typ, lease)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, context.DeadlineExceeded)
+	defer cancel()
+
+	req, err := d.newRequest(ctx, typ, lease, limit)
+	if err != nil {
+		return dispatch.Outcome{Err: err.Error()}
+	}
+	if ex != nil {
+		ex.Request = showRequest(req, typ, body(lease))
+	}
+
+	resp, err := d.client.Do(req)
+	if resp != nil {
+		// Beside an error too: the client may hand out both.
+		defer func() { _ = resp.Body.Close() }()
+	}
+	if err != nil {
+		return failure(ctx, limit, err)
+	}
+	return d.judge(ctx, limit, resp, ex)
+}
+
+// timeLimit is how long the attempt may take: its own timeout, or what is left
+// until the deadline of ctx.
+func timeLimit(ctx context.Context, typ *registry.Type, lease *queue.Lease) time.Duration {
+	limit := defaultTimeout
+	if typ.Timeout > 0 {
+		limit = typ.Timeout
+	}
+	if lease.Timeout > 0 {
+		limit = lease.Timeout
+	}
+	if t, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(t))
+	}
+	return limit
+}
+
+func (d *Deliverer) logAttempt(lease *queue.Lease, out dispatch.Outcome, took time.Duration) {
+	// Asked first, because the arguments cost allocations on each attempt.
+	if !d.opts.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	d.opts.Logger.Debug("webhook attempt", "type", lease.Type, "job", lease.ID, "attempt", lease.Attempt,
+		"status", out.Status, "error", out.Err, "duration", took)
+}
+
+// rescue makes a failed attempt of a panic. It must be deferred itself.
+func (d *Deliverer) rescue(lease *queue.Lease, out *dispatch.Outcome) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	*out = dispatch.Outcome{Err: "internal error of the dispatcher; its log says more"}
+	// The value is logged only if the runtime made it: others may quote
+	// anything, secrets included.
+	what := fmt.Sprintf("a %T", p)
+	if e, ok := p.(runtime.Error); ok {
+		what = e.Error()
+	}
+	d.opts.Logger.Error("panic in a webhook attempt", "type", lease.Type, "job", lease.ID,
+		"panic", what, "stack", string(debug.Stack()))
+}
