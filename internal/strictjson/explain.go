@@ -169,8 +169,7 @@ func fieldAt(data []byte, offset int64, pointer jsontext.Pointer) string {
 	if pointer == "" {
 		pointer = d.StackPointer()
 	}
-	var b strings.Builder
-	level := 0
+	path, level := "", 0
 	for token := range pointer.Tokens() {
 		level++
 		isIndex := false
@@ -178,18 +177,26 @@ func fieldAt(data []byte, offset int64, pointer jsontext.Pointer) string {
 			kind, _ := d.StackIndex(level)
 			isIndex = kind == jsontext.KindBeginArray
 		}
-		switch {
-		case isIndex:
-			b.WriteString("[" + token + "]")
-		case !plain(token):
-			b.WriteString("[" + strconv.Quote(shorten(token)) + "]")
-		case b.Len() > 0:
-			b.WriteString("." + shorten(token))
-		default:
-			b.WriteString(shorten(token))
+		if isIndex {
+			path += "[" + token + "]"
+		} else {
+			path = Member(path, token)
 		}
 	}
-	return b.String()
+	return path
+}
+
+// Member returns the path of a member of the object at parent ("" for the whole
+// input). A name that would blur the path is quoted, a long one cut.
+func Member(parent, name string) string {
+	switch {
+	case !plain(name):
+		return parent + "[" + strconv.Quote(shorten(name)) + "]"
+	case parent == "":
+		return shorten(name)
+	default:
+		return parent + "." + shorten(name)
+	}
 }
 
 // plain reports whether a name can stand in a path without quotes.
