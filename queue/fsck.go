@@ -1,0 +1,235 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Fsck checks one type's queue and returns what is wrong with it, a sentence
+// each; none means that every job is in exactly one place, every reference has its job, and the
+// counts are right. It only reads, in bounded steps. On a live queue a job may
+// move between two reads, so what it finds is looked at again, and only what stays is returned.
+func (q *Queue) Fsck(ctx context.Context, typ string) ([]string, error) {
+	var problems map[string]bool
+	for pass := range 3 {
+		if pass > 0 {
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+		c := &checker{found: map[string]bool{}}
+		if err := c.load(ctx, q.client, q.typeKeys(typ, "")); err != nil {
+			return nil, classify(err)
+		}
+		c.check()
+		if pass == 0 {
+			problems = c.found
+		}
+		for p := range problems {
+			if !c.found[p] {
+				delete(problems, p)
+			}
+		}
+		if len(problems) == 0 {
+			return nil, nil
+		}
+	}
+	out := make([]string, 0, len(problems))
+	for p := range problems {
+		out = append(out, p)
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// checker holds one reading of a type's keys.
+type checker struct {
+	heads                           map[string]string // id -> first line of its record
+	blobs, results, history, leases map[string]bool
+	active, scheduled, dead         map[string]float64
+	waiting                         [5][]string
+	finished                        []string
+	control                         map[string]string
+	found                           map[string]bool
+}
+
+func (c *checker) problem(format string, args ...any) { c.found[fmt.Sprintf(format, args...)] = true }
+
+func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys []string) error {
+	c.heads = map[string]string{}
+	err := scanHash(ctx, client, keys[0], func(id, rec string) {
+		head, _, _ := strings.Cut(rec, "\n")
+		c.heads[id] = head
+	})
+	for i, set := range []*map[string]bool{&c.blobs, &c.results, &c.history, &c.leases} {
+		if err == nil {
+			*set = map[string]bool{}
+			err = scanHash(ctx, client, keys[1+i], func(id, _ string) { (*set)[id] = true })
+		}
+	}
+	for i, set := range []*map[string]float64{&c.active, &c.scheduled, &c.dead} {
+		if err == nil {
+			*set, err = readSet(ctx, client, keys[5+i])
+		}
+	}
+	if err == nil {
+		c.finished, err = readList(ctx, client, keys[8])
+	}
+	if err == nil {
+		c.control, err = client.HGetAll(ctx, keys[keyControl]).Result()
+	}
+	for i := range c.waiting {
+		if err == nil {
+			c.waiting[i], err = readList(ctx, client, keys[10+i])
+		}
+	}
+	return err
+}
+
+func (c *checker) check() {
+	listed := map[string]bool{}
+	entries, waitingJobs := 0, map[string]bool{}
+	for i, ids := range c.waiting {
+		entries += len(ids)
+		for _, id := range ids {
+			if head, ok := c.heads[id]; ok && len(head) > 2 && head[0] == 'q' && int(head[1]-'0') == i+1 {
+				listed[id] = true
+			}
+		}
+	}
+	finishedJobs := map[string]bool{}
+	for _, entry := range c.finished {
+		id, ms, _ := strings.Cut(entry, " ")
+		f := strings.Fields(c.heads[id])
+		if len(f) >= 7 && (f[0][0] == 's' || f[0][0] == 'c') && f[6] == ms {
+			finishedJobs[id] = true
+		}
+	}
+	for id, head := range c.heads {
+		var j Job
+		if _, err := decodeRecord(&j, head+"\n\n", " "); err != nil {
+			c.problem("job %s has a damaged record", id)
+			continue
+		}
+		_, active := c.active[id]
+		_, scheduled := c.scheduled[id]
+		_, dead := c.dead[id]
+		if (head[2] == 'b') != c.blobs[id] {
+			c.problem("job %s: its record and its blob disagree", id)
+		}
+		places := 0
+		for _, in := range []bool{active, scheduled, dead} {
+			if in {
+				places++
+			}
+		}
+		switch {
+		case head[0] == 'q' && places == 0:
+			waitingJobs[id] = true
+			if !listed[id] {
+				c.problem("job %s waits in no list: it would never run", id)
+			}
+		case head[0] == 'q' && (places > 1 || dead):
+			c.problem("job %s is in more than one place", id)
+		case head[0] == 'd' && (!dead || places > 1):
+			c.problem("dead job %s is not among the dead alone", id)
+		case (head[0] == 's' || head[0] == 'c') && places > 0:
+			c.problem("finished job %s is in more than one place", id)
+		case (head[0] == 's' || head[0] == 'c') && !finishedJobs[id]:
+			c.problem("finished job %s is in no list: it would never be deleted", id)
+		}
+	}
+	c.checkOrphans()
+	stale := func(field string) int { n, _ := strconv.Atoi(c.control[field]); return n }
+	if n := entries - len(waitingJobs); n != stale("wstale") {
+		c.problem("%d left-over entries in the waiting lists, but %d are counted", n, stale("wstale"))
+	}
+	if n := len(c.finished) - len(finishedJobs); n != stale("fstale") {
+		c.problem("%d left-over entries in the finished list, but %d are counted", n, stale("fstale"))
+	}
+	for id, due := range c.scheduled {
+		if at, err := strconv.ParseFloat(c.control["due"], 64); err != nil || at > due {
+			c.problem("scheduled job %s is due before the type is looked at", id)
+		}
+	}
+}
+
+func (c *checker) checkOrphans() {
+	for name, set := range map[string]map[string]float64{"active": c.active, "scheduled": c.scheduled, "dead": c.dead} {
+		for id := range set {
+			if _, ok := c.heads[id]; !ok {
+				c.problem("%s holds %s, which is no job", name, id)
+			}
+		}
+	}
+	for name, set := range map[string]map[string]bool{"blobs": c.blobs, "results": c.results, "attempts": c.history} {
+		for id := range set {
+			if _, ok := c.heads[id]; !ok {
+				c.problem("%s holds %s, which is no job", name, id)
+			}
+		}
+	}
+	for id := range c.leases {
+		if _, ok := c.active[id]; !ok {
+			c.problem("job %s has a lease but is not active", id)
+		}
+	}
+	for id := range c.active {
+		if !c.leases[id] {
+			c.problem("job %s is active without a lease", id)
+		}
+	}
+}
+
+func scanHash(ctx context.Context, client redis.UniversalClient, key string, fn func(field, value string)) error {
+	var cursor uint64
+	for {
+		kv, next, err := client.HScan(ctx, key, cursor, "", 1000).Result()
+		if err != nil {
+			return err
+		}
+		for i := 0; i+1 < len(kv); i += 2 {
+			fn(kv[i], kv[i+1])
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+func readSet(ctx context.Context, client redis.UniversalClient, key string) (map[string]float64, error) {
+	out := map[string]float64{}
+	for start := int64(0); ; start += 1000 {
+		zs, err := client.ZRangeWithScores(ctx, key, start, start+999).Result()
+		if err != nil {
+			return nil, err
+		}
+		for _, z := range zs {
+			out[z.Member.(string)] = z.Score
+		}
+		if len(zs) < 1000 {
+			return out, nil
+		}
+	}
+}
+
+func readList(ctx context.Context, client redis.UniversalClient, key string) ([]string, error) {
+	var out []string
+	for start := int64(0); ; start += 1000 {
+		part, err := client.LRange(ctx, key, start, start+999).Result()
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, part...); len(part) < 1000 {
+			return out, nil
+		}
+	}
+}
