@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/deetoo/deetoo/invalid"
 )
 
 // Verdict is what a settlement does with a job.
@@ -60,6 +62,21 @@ type Batch struct {
 	Reaped, Promoted int
 }
 
+// Request is one exchange. One that failed may be given to ExchangeRequest
+// again, unchanged, for as long as it takes: it settles once, and gets the jobs
+// it may have claimed the first time, as long as their leases last.
+type Request struct {
+	// Done are the settlements: at most MaxSettlements.
+	Done []Settlement
+	// Want is how many jobs to claim; capped at MaxSettlements.
+	Want int
+
+	id string // made before the first try
+}
+
+// MaxSettlements is how many settlements one Request may hold.
+const MaxSettlements = chunkSize
+
 // Exchange settles attempts and claims up to want jobs of a type in one round
 // trip; on the way it takes back expired leases and promotes due jobs. It never
 // claims more than the type's concurrency leaves free in the whole cluster.
@@ -67,26 +84,49 @@ type Batch struct {
 // One consumer must have one Exchange of a type under way at a time: its last
 // answer is remembered, so that a repeated request gets the same jobs again.
 func (q *Queue) Exchange(ctx context.Context, typ string, done []Settlement, want int) (Batch, error) {
+	var stale []string
+	var reaped, promoted int
 	// Larger batches would keep Redis from others for long.
-	for len(done) > chunkSize {
-		b, err := q.exchange(ctx, typ, done[:chunkSize], 0)
+	for len(done) > MaxSettlements {
+		b, err := q.ExchangeRequest(ctx, typ, &Request{Done: done[:MaxSettlements]})
+		stale, reaped, promoted = append(stale, b.Stale...), reaped+b.Reaped, promoted+b.Promoted
 		if err != nil {
 			return b, err
 		}
-		rest, err := q.Exchange(ctx, typ, done[chunkSize:], want)
-		rest.Stale = append(b.Stale, rest.Stale...)
-		rest.Reaped += b.Reaped
-		rest.Promoted += b.Promoted
-		return rest, err
+		done = done[MaxSettlements:]
 	}
-	return q.exchange(ctx, typ, done, min(want, chunkSize))
+	b, err := q.ExchangeRequest(ctx, typ, &Request{Done: done, Want: want})
+	b.Stale, b.Reaped, b.Promoted = append(stale, b.Stale...), reaped+b.Reaped, promoted+b.Promoted
+	return b, err
 }
 
-func (q *Queue) exchange(ctx context.Context, typ string, done []Settlement, want int) (Batch, error) {
-	args := make([]any, 0, 5+8*len(done))
-	args = append(args, nonce(), q.consumer, q.lease.Milliseconds(), max(want, 0), q.maxLost)
-	for i := range done {
-		s := &done[i]
+// ExchangeRequest is Exchange for a caller that repeats what failed.
+func (q *Queue) ExchangeRequest(ctx context.Context, typ string, r *Request) (Batch, error) {
+	if len(r.Done) > MaxSettlements {
+		return Batch{}, invalid.Errorf("done", "must be at most %d settlements", MaxSettlements)
+	}
+	if r.id == "" {
+		r.id = nonce()
+	}
+	args, err := q.exchangeArgs(r)
+	if err != nil {
+		return Batch{}, err
+	}
+	// The lease may begin when Redis gets the request at the earliest, so
+	// counting from here can only be too short.
+	sent := time.Now()
+	v, err := q.run(ctx, q.scripts.exchange, q.typeKeys(typ, "claim:"+q.consumer), args)
+	if err != nil {
+		return Batch{}, err
+	}
+	return decodeBatch(typ, sent, asSlice(v))
+}
+
+func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
+	args := make([]any, 0, 5+8*len(r.Done))
+	args = append(args, r.id, q.consumer, q.lease.Milliseconds(), max(min(r.Want, MaxSettlements), 0), q.maxLost)
+	for i := range r.Done {
+		s := &r.Done[i]
 		line := ""
 		if s.Attempt.Outcome != "" {
 			s.Attempt.Dispatcher = q.consumer
@@ -94,7 +134,7 @@ func (q *Queue) exchange(ctx context.Context, typ string, done []Settlement, wan
 			s.Attempt.Excerpt = clip(s.Attempt.Excerpt, MaxExcerptSize)
 			b, err := json.Marshal(s.Attempt)
 			if err != nil {
-				return Batch{}, err
+				return nil, err
 			}
 			line = string(b)
 		}
@@ -104,23 +144,21 @@ func (q *Queue) exchange(ctx context.Context, typ string, done []Settlement, wan
 		}
 		args = append(args, s.ID, s.Token, string(s.Verdict), s.Delay.Milliseconds(), s.Attempt.Status, line, result, s.Hold.Milliseconds())
 	}
-	// The lease may begin when Redis gets the request at the earliest, so
-	// counting from here can only be too short.
-	sent := time.Now()
-	v, err := q.run(ctx, q.scripts.exchange, q.typeKeys(typ, "claim:"+q.consumer), args)
-	if err != nil {
-		return Batch{}, err
-	}
-	r := reply{values: asSlice(v)}
+	return args, nil
+}
+
+func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
+	r := reply{values: values}
 	now := time.UnixMilli(r.int())
 	b := Batch{Limit: int(r.int()), Active: int(r.int()), Waiting: int(r.int()), Paused: r.str() == "1"}
 	b.Next = time.Duration(r.int()) * time.Millisecond
 	b.Reaped, b.Promoted, b.Hold = int(r.int()), int(r.int()), time.Duration(r.int())*time.Millisecond
+	deadline := sent.Add(time.Duration(r.int()) * time.Millisecond)
 	for range r.int() {
 		b.Stale = append(b.Stale, r.str())
 	}
 	for r.more() {
-		l := Lease{Deadline: sent.Add(q.lease)}
+		l := Lease{Deadline: deadline}
 		l.ID, l.Token = r.str(), r.str()
 		rec, blob := r.str(), r.str()
 		if r.err != nil {

@@ -7,7 +7,8 @@
 --       status, line for the history ("" none), result ("" none), hold (ms: run one job at a time
 --       for so long, 0 no). A first success keeps no line: its record says it all
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
---       reaped, promoted, held (ms), number stale, stale id…, then four a lease: id, token, record, blob}
+--       reaped, promoted, held (ms), lease left (ms),
+--       number stale, stale id…, then four a lease: id, token, record, blob}
 -- Tokens are the request id and a number: random, and known to a repeated request.
 local request, consumer = ARGV[1], ARGV[2]
 local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -239,8 +240,16 @@ local first = call('ZRANGE', ACTIVE, 0, 0, 'WITHSCORES')[2]
 if first and (not next_at or tonumber(first) < next_at) then next_at = tonumber(first) end
 if hold > now and waiting > 0 and (not next_at or hold < next_at) then next_at = hold end
 
+-- A repeated request's leases began with the first; those that have ended since are left out.
+local left = lease
+if repeated and #taken > 0 then
+  for i, ends in ipairs(call('ZMSCORE', ACTIVE, unpack(taken))) do
+    if ends then left = math.min(left, math.max(tonumber(ends) - now, 0)) end
+  end
+end
+
 local out = {int(now), int(limit), int(active), int(waiting), paused and '1' or '0',
-  next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(#stale)}
+  next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(left), int(#stale)}
 for _, id in ipairs(stale) do out[#out + 1] = id end
 if #taken > 0 then
   local recs = call('HMGET', JOBS, unpack(taken))
