@@ -104,12 +104,13 @@ func tlsReason(err error) string {
 	if e, ok := errors.AsType[tls.AlertError](err); ok {
 		return "TLS: " + e.Error()
 	}
-	// net/http does not export this one, and crypto/tls has none of its own.
+	// The others have no types that are exported.
 	switch s := err.Error(); {
 	case strings.Contains(s, "TLS handshake timeout"):
 		return "TLS: handshake timeout"
 	case strings.Contains(s, "tls: "):
-		return "TLS: handshake failed"
+		_, s, _ = strings.Cut(s, "tls: ")
+		return "TLS: " + withoutQuotes(s)
 	}
 	return ""
 }

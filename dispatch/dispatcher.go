@@ -1,0 +1,244 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/deetoo/deetoo/invalid"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+// Queue is what lanes need of a queue.
+type Queue interface {
+	ExchangeRequest(ctx context.Context, typ string, r *queue.Request) (queue.Batch, error)
+	Renew(ctx context.Context, typ string, leases []*queue.Lease) ([]queue.Renewal, error)
+	Lease() time.Duration
+}
+
+// Pauser pauses a type for everybody, with a reason for people.
+type Pauser func(ctx context.Context, typ, reason string) error
+
+// OnTimeout says what becomes of attempts still running when Stop's deadline comes.
+type OnTimeout string
+
+const (
+	// ReleaseOnTimeout gives the jobs back for others to run, at no cost to them. The default.
+	ReleaseOnTimeout OnTimeout = "release"
+	// FailOnTimeout marks the attempts failed, as deetoo on Kue did: they count,
+	// and their jobs are retried or dead.
+	FailOnTimeout OnTimeout = "fail"
+)
+
+// Options of a Dispatcher. Queue, Deliverer and Pause are required.
+type Options struct {
+	Queue Queue
+	// Deliverer makes the attempts of all types.
+	Deliverer Deliverer
+	// Pause is called when a Deliverer's verdict is Pause.
+	Pause Pauser
+	// Logger hears of attempts at Debug, and of trouble. Default: none.
+	Logger *slog.Logger
+	// Poll is how often a lane looks at Redis unasked: a net under the wakes,
+	// which may be lost with a connection. With jitter; while wakes arrive, an
+	// idle lane looks fifteen times less often. Default: 1 s.
+	Poll time.Duration
+	// OnTimeout is what becomes of attempts that outlast Stop. Default: ReleaseOnTimeout.
+	OnTimeout OnTimeout
+}
+
+// Validate names the option that is wrong, as an *invalid.Error.
+func (o Options) Validate() error {
+	switch {
+	case o.Queue == nil:
+		return invalid.Errorf("queue", "is required")
+	case o.Deliverer == nil:
+		return invalid.Errorf("deliverer", "is required")
+	case o.Pause == nil:
+		return invalid.Errorf("pause", "is required")
+	case o.Poll < 0:
+		return invalid.Errorf("poll", "must be positive")
+	case o.OnTimeout != "" && o.OnTimeout != ReleaseOnTimeout && o.OnTimeout != FailOnTimeout:
+		return invalid.Errorf("on_shutdown_timeout", "must be release or fail")
+	}
+	return nil
+}
+
+// Dispatcher runs a lane for each job type it is told of.
+type Dispatcher struct {
+	opts Options
+
+	mu       sync.Mutex
+	lanes    map[string]*lane
+	leaving  map[string]*lane // removed, still finishing what they have
+	stopping bool
+	wakesUp  bool
+	wg       sync.WaitGroup
+
+	// stopWorking ends attempts; lanes stop taking by a channel of their own.
+	work     context.Context
+	stopWork context.CancelCauseFunc
+}
+
+var (
+	errStopping  = errors.New("the dispatcher is shutting down")
+	errLeaseLost = errors.New("the lease was lost")
+	errCancelled = errors.New("the job was cancelled")
+)
+
+// New makes a Dispatcher without lanes.
+func New(opts Options) (*Dispatcher, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("dispatch options: %w", err)
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Poll == 0 {
+		opts.Poll = time.Second
+	}
+	if opts.OnTimeout == "" {
+		opts.OnTimeout = ReleaseOnTimeout
+	}
+	d := &Dispatcher{opts: opts, lanes: map[string]*lane{}, leaving: map[string]*lane{}}
+	d.work, d.stopWork = context.WithCancelCause(context.Background())
+	return d, nil
+}
+
+// Set starts the lane of a type, or tells it of a change. The type is only read.
+func (d *Dispatcher) Set(t *registry.Type) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopping {
+		return
+	}
+	if l := d.lanes[t.Name]; l != nil {
+		l.typ.Store(t)
+		l.signal()
+		return
+	}
+	// A type that comes back while its old lane still finishes must wait: the
+	// two would be one consumer with two requests under way.
+	before := d.leaving[t.Name]
+	l := newLane(d, t)
+	d.lanes[t.Name] = l
+	d.wg.Go(func() {
+		if before != nil {
+			<-before.finished
+		}
+		l.run()
+	})
+}
+
+// Remove stops taking jobs of a type; attempts under way finish and are settled.
+func (d *Dispatcher) Remove(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.lanes[name]; l != nil {
+		delete(d.lanes, name)
+		d.leaving[name] = l
+		l.stopTaking()
+	}
+}
+
+// Heard passes on what queue.Listen hears.
+func (d *Dispatcher) Heard(e queue.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case e.Type == "":
+		for _, l := range d.lanes {
+			l.signal()
+		}
+	case e.Cancel != "":
+		if l := d.lane(e.Type); l != nil {
+			l.cancelled(e.Cancel)
+		}
+	default:
+		if l := d.lanes[e.Type]; l != nil {
+			l.signal()
+		}
+	}
+}
+
+func (d *Dispatcher) lane(name string) *lane {
+	if l := d.lanes[name]; l != nil {
+		return l
+	}
+	return d.leaving[name]
+}
+
+// WakesArrive says whether wakes arrive at present: if not, lanes poll.
+func (d *Dispatcher) WakesArrive(up bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wakesUp = up
+}
+
+func (d *Dispatcher) pollInterval() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wakesUp {
+		return 15 * d.opts.Poll
+	}
+	return d.opts.Poll
+}
+
+// Running counts the attempts under way in this process.
+func (d *Dispatcher) Running() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, lanes := range []map[string]*lane{d.lanes, d.leaving} {
+		for _, l := range lanes {
+			n += int(l.running.Load())
+		}
+	}
+	return n
+}
+
+// Drain stops taking jobs and returns when all attempts under way are settled,
+// or ctx ends.
+func (d *Dispatcher) Drain(ctx context.Context) error {
+	d.mu.Lock()
+	d.stopping = true
+	for _, l := range d.lanes {
+		l.stopTaking()
+	}
+	d.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		d.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%d attempts still running: %w", d.Running(), context.Cause(ctx))
+	}
+}
+
+// settleGrace is how long Stop waits for aborted attempts to be settled.
+const settleGrace = 5 * time.Second
+
+// Stop drains until ctx ends; what still runs then is aborted, and released or
+// failed as OnTimeout says. It returns an error if that happened. What cannot
+// even be settled is taken over by others when its lease ends.
+func (d *Dispatcher) Stop(ctx context.Context) error {
+	err := d.Drain(ctx)
+	d.stopWork(errStopping)
+	if err == nil {
+		return nil
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
+	defer cancel()
+	if again := d.Drain(grace); again != nil {
+		return fmt.Errorf("%w, and could not be settled in %s", err, settleGrace)
+	}
+	return err
+}
