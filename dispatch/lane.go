@@ -27,7 +27,7 @@ type lane struct {
 
 	// ----
 	done     chan result
-	inflight map[string]*attempt
+	inflight map[string]*attempt // by token: a job may come back while its lost attempt still ends
 	pending  []queue.Settlement
 	request  *queue.Request // sent, but not answered yet: to be repeated
 	log      *slog.Logger
@@ -94,8 +94,10 @@ func (l *lane) run() {
 			l.lookAt = time.Time{}
 		case <-timer.C:
 		case id := <-l.cancels:
-			if l.inflight[id] != nil {
-				l.renewAt = time.Time{}
+			for _, a := range l.inflight {
+				if a.lease.ID == id {
+					l.renewAt = time.Time{}
+				}
 			}
 		case <-stop:
 			stop = nil
@@ -110,7 +112,7 @@ func (l *lane) run() {
 		if l.d.work.Err() != nil && len(l.inflight) == 0 && l.failures >= 3 {
 			return // Redis is gone and so are we: the leases end by themselves
 		}
-		timer.Reset(l.idle())
+		timer.Reset(l.idle(stop == nil))
 	}
 }
 
@@ -118,9 +120,9 @@ func (l *lane) run() {
 func (l *lane) unsettled() bool { return len(l.pending) > 0 || l.request != nil }
 
 // idle is how long nothing is to be done unless something happens.
-func (l *lane) idle() time.Duration {
+func (l *lane) idle(stopping bool) time.Duration {
 	at := l.lookAt
-	if len(l.inflight) > 0 && l.renewAt.Before(at) {
+	if len(l.inflight) > 0 && (l.renewAt.Before(at) || (stopping && !l.unsettled())) {
 		at = l.renewAt
 	}
 	return max(time.Until(at), 0)
@@ -169,11 +171,22 @@ func (l *lane) exchange(stopping bool) time.Duration {
 		for _, id := range batch.Stale {
 			l.log.Warn("an attempt's lease was lost before it was settled: the job runs again or has ended", "job", id)
 		}
-		l.start(batch.Leases)
+		if stopping {
+			l.giveBack(batch.Leases)
+		} else {
+			l.start(batch.Leases)
+		}
 		l.collect()
 		if len(l.pending) == 0 && (len(batch.Leases) == 0 || len(batch.Leases) >= want || batch.Waiting == 0 || batch.Active >= batch.Limit) {
 			return l.sleep(batch, want)
 		}
+	}
+}
+
+// giveBack returns jobs that a repeated request brought after the lane was told to stop.
+func (l *lane) giveBack(leases []queue.Lease) {
+	for _, lease := range leases {
+		l.pending = append(l.pending, queue.Settlement{ID: lease.ID, Token: lease.Token, Verdict: queue.Release})
 	}
 }
 
@@ -201,7 +214,7 @@ func (l *lane) start(leases []queue.Lease) {
 		if len(l.inflight) == 0 {
 			l.renewAt = time.Now().Add(l.d.opts.Queue.Lease() / 3)
 		}
-		l.inflight[lease.ID] = a
+		l.inflight[lease.Token] = a
 		l.running.Add(1)
 		typ := l.typ.Load()
 		go func() {
@@ -257,7 +270,7 @@ func (l *lane) renew() {
 		l.renewAt = sent.Add(lease / 3)
 	}
 	for i, r := range renewals {
-		a := l.inflight[leases[i].ID]
+		a := l.inflight[leases[i].Token]
 		switch r {
 		case queue.Lost:
 			l.log.Warn("a lease was lost; its attempt is called off", "job", a.lease.ID)

@@ -12,8 +12,8 @@ import (
 
 // finish turns the result of an attempt into a settlement.
 func (l *lane) finish(r result) {
-	a := l.inflight[r.lease.ID]
-	delete(l.inflight, r.lease.ID)
+	a := l.inflight[r.lease.Token]
+	delete(l.inflight, r.lease.Token)
 	l.running.Add(-1)
 	a.cutoff.Stop()
 	a.cancel(nil)
