@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,12 +95,16 @@ func (q *Queue) Redrive(ctx context.Context, typ string) (int, error) {
 	}
 	total := 0
 	for {
-		v, err := q.run(ctx, q.scripts.redrive, q.typeKeys(typ, ""), []any{chunkSize, s.At.UnixMilli(), q.wakeChannel(), typ})
+		v, err := q.run(ctx, q.scripts.redrive, q.typeKeys(typ, "once:"+nonce()), []any{chunkSize, s.At.UnixMilli(), q.wakeChannel(), typ})
 		if err != nil {
 			return total, err
 		}
-		n, _ := v.(int64)
-		if total += int(n); n < chunkSize {
+		r := reply{values: []any{v}}
+		n := int(r.int())
+		if r.err != nil {
+			return total, fmt.Errorf("redrive: %w", r.err)
+		}
+		if total += n; n < chunkSize {
 			return total, nil
 		}
 	}
@@ -108,6 +113,9 @@ func (q *Queue) Redrive(ctx context.Context, typ string) (int, error) {
 // Purge deletes all jobs of a type in a state, in bounded steps, and returns
 // how many: Waiting, Scheduled or Dead; Succeeded and Cancelled go together. Active jobs cannot be purged.
 func (q *Queue) Purge(ctx context.Context, typ string, state State) (int, error) {
+	if _, err := ParseState(string(state)); err != nil {
+		return 0, invalid.Errorf("state", "%s", strings.TrimPrefix(err.Error(), "state "))
+	}
 	if state == Active {
 		return 0, invalid.Errorf("state", "must not be active: running jobs can only be cancelled")
 	}
@@ -117,17 +125,16 @@ func (q *Queue) Purge(ctx context.Context, typ string, state State) (int, error)
 	}
 	total := 0
 	for {
-		v, err := q.run(ctx, q.scripts.purge, q.typeKeys(typ, ""), []any{statePlace(state), chunkSize, s.At.UnixMilli()})
+		v, err := q.run(ctx, q.scripts.purge, q.typeKeys(typ, "once:"+nonce()), []any{statePlace(state), chunkSize, s.At.UnixMilli()})
 		if err != nil {
 			return total, err
 		}
-		r := reply{values: asSlice(v)}
-		total += int(r.int())
-		more := r.str() == "1"
-		if r.err != nil {
-			return total, fmt.Errorf("purge: %w", r.err)
+		answer, _ := v.(string)
+		var n, more int
+		if _, err := fmt.Sscanf(answer, "%d %d", &n, &more); err != nil {
+			return total, fmt.Errorf("purge: unexpected answer %v", v)
 		}
-		if !more {
+		if total += n; more == 0 {
 			return total, nil
 		}
 	}

@@ -50,11 +50,12 @@ func (q *Queue) get(ctx context.Context, typ, id string) (*Job, []Attempt, error
 	}
 	j.place(placeState(place), score, lease, attempts)
 	// A first success writes no history: its record says it all.
-	if n := len(attempts); j.State == Succeeded && (n == 0 || attempts[n-1].StartedAt != j.StartedAt.UnixMilli()) {
+	if n := len(attempts); j.State == Succeeded && (n == 0 || attempts[n-1].Outcome != "succeeded" || attempts[n-1].StartedAt != j.StartedAt.UnixMilli()) {
 		attempts = append(attempts, Attempt{
 			N: j.Attempt, StartedAt: j.StartedAt.UnixMilli(), Duration: j.FinishedAt.Sub(j.StartedAt).Milliseconds(),
 			Outcome: "succeeded", Status: lastStatus(rec),
 		})
+		attempts = attempts[max(0, len(attempts)-maxHistory):]
 	}
 	return j, attempts, nil
 }
@@ -66,7 +67,7 @@ func (j *Job) place(s State, score, lease string, attempts []Attempt) {
 	if n := len(attempts); n > 0 {
 		last := attempts[n-1]
 		j.LastError = last.Error
-		if !s.Terminal() {
+		if !s.Terminal() || j.StartedAt.IsZero() {
 			j.StartedAt = time.UnixMilli(last.StartedAt)
 		}
 	}
@@ -105,6 +106,9 @@ func (q *Queue) List(ctx context.Context, typ string, state State, cursor string
 	}
 	if limit < 1 || limit > MaxPage {
 		return Page{}, invalid.Errorf("limit", "must be 1 to %d", MaxPage)
+	}
+	if _, err := ParseState(string(state)); err != nil {
+		return Page{}, invalid.Errorf("state", "%s", strings.TrimPrefix(err.Error(), "state "))
 	}
 	at, err := decodeCursor(state, cursor)
 	if err != nil {
@@ -187,7 +191,7 @@ func decodeCursor(s State, cursor string) (string, error) {
 // attempt, and it ends as Cancelled unless that attempt still succeeds. A job
 // cancelled before returns Cancelled; one finished otherwise is a *StateError. ErrNotFound.
 func (q *Queue) Cancel(ctx context.Context, typ, id string) (State, error) {
-	v, err := q.run(ctx, q.scripts.cancel, q.typeKeys(typ, ""), []any{id, q.wakeChannel(), typ + " " + id})
+	v, err := q.run(ctx, q.scripts.cancel, q.typeKeys(typ, "once:"+nonce()), []any{id, q.wakeChannel(), typ + " " + id})
 	if err != nil {
 		return "", err
 	}
@@ -216,7 +220,7 @@ func (q *Queue) RetryNow(ctx context.Context, typ, id string) error {
 }
 
 func (q *Queue) requeue(ctx context.Context, typ, id, from, want string) error {
-	v, err := q.run(ctx, q.scripts.requeue, q.typeKeys(typ, ""), []any{id, from, q.wakeChannel(), typ})
+	v, err := q.run(ctx, q.scripts.requeue, q.typeKeys(typ, "once:"+nonce()), []any{id, from, q.wakeChannel(), typ})
 	if err != nil {
 		return err
 	}
@@ -234,7 +238,7 @@ func (q *Queue) requeue(ctx context.Context, typ, id, from, want string) error {
 
 // Remove deletes a succeeded, cancelled or dead job. ErrNotFound, ErrActive or a *StateError.
 func (q *Queue) Remove(ctx context.Context, typ, id string) error {
-	v, err := q.run(ctx, q.scripts.remove, q.typeKeys(typ, ""), []any{id})
+	v, err := q.run(ctx, q.scripts.remove, q.typeKeys(typ, "once:"+nonce()), []any{id})
 	if err != nil {
 		return err
 	}

@@ -34,14 +34,14 @@ func (q *Queue) typeKeys(typ, request string) []string {
 	return keys
 }
 
-// typeOf returns the type a key belongs to.
+// typeOf returns the type a key belongs to; not for remembered answers, which outlive a type.
 func typeOf(prefix, key string) (string, bool) {
 	rest, ok := strings.CutPrefix(key, "{"+prefix+":")
 	if !ok {
 		return "", false
 	}
-	typ, _, ok := strings.Cut(rest, "}:")
-	return typ, ok
+	typ, name, ok := strings.Cut(rest, "}:")
+	return typ, ok && !strings.HasPrefix(name, "request:")
 }
 
 // wakeChannel is where pushes and cancellations are announced: a message is

@@ -28,6 +28,8 @@ const (
 	MaxExcerptSize = 1 << 10
 	// MaxDelay is how far ahead a job may be scheduled: ten years.
 	MaxDelay = 10 * 365 * 24 * time.Hour
+	// maxHistory is how many attempts are kept; prelude.lua knows it too.
+	maxHistory = 25
 	// blobSize is where data moves out of the record, in bytes, so that no step
 	// of a job's life copies it.
 	blobSize = 4 << 10

@@ -63,6 +63,9 @@ func decodeRecord(j *Job, rec, blob string) (large bool, err error) {
 			return false, fmt.Errorf("%w: %q", errRecord, head)
 		}
 	}
+	if f[0][1] < '1' || f[0][1] > '5' {
+		return false, fmt.Errorf("%w: %q", errRecord, head)
+	}
 	j.Priority = Priority(3 - int(f[0][1]-'0'))
 	j.Attempt, j.Lost = int(n[0]), int(n[1])
 	j.EnqueuedAt = time.UnixMilli(n[2])

@@ -1,17 +1,20 @@
 -- cancel calls a job off. A running one gets no further attempt, and its
 -- dispatcher is told.
 --
--- KEYS  see the prelude
+-- KEYS  see the prelude; 16 holds the answer for a repeated request
 -- ARGV  1 id, 2 channel, 3 what to publish if it is running
 -- Returns the job's place before: W, S (now cancelled), A (cancellation requested),
 --       s, c, d (finished: nothing changed), or "" (no such job)
+local known = call('GET', REQUEST)
+if known then return known end
+
 local id = ARGV[1]
 local rec = call('HGET', JOBS, id)
 local at = place(id, rec)
 if not at then return '' end
 if at == 'A' then
   local held = call('HGET', LEASES, id)
-  if held and string.sub(held, -2) ~= ' c' then call('HSET', LEASES, id, held .. ' c') end
+  if held and not cancelling(held) then call('HSET', LEASES, id, held .. ' c') end
   call('PUBLISH', ARGV[2], ARGV[3])
 elseif at == 'W' or at == 'S' then
   local now = clock()
@@ -19,5 +22,7 @@ elseif at == 'W' or at == 'S' then
   cancel_now(id, rec, '0', now)
   local kept = call('HMGET', CONTROL, 'keep', 'age')
   retain(now, tonumber(kept[1] or 1000), tonumber(kept[2] or 86400000), 100)
+else
+  return at
 end
-return at
+return answered(at)

@@ -21,6 +21,7 @@ local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settin
 
 local stale, taken = {}, {}
 local reaped, promoted = 0, 0
+local cut = false -- left-over entries used up what one call may look at
 
 -- A repeated request settles nothing twice and gets the jobs it got before.
 local repeated = false
@@ -50,7 +51,7 @@ local function settle()
     else
       settled[id] = true
       ended[#ended + 1] = id
-      local cancel = verdict ~= 'd' and string.sub(leases[i], -2) == ' c'
+      local cancel = verdict ~= 'd' and cancelling(leases[i])
       local _, p, b, failed, lost, e, w, tail = parse(recs[i])
       local line = ARGV[at + 5]
       if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
@@ -110,7 +111,7 @@ local function reap()
         ',"duration_ms":' .. int(now - tonumber(started)) .. ',"outcome":"lost"' ..
         ',"error":"its dispatcher vanished: the lease ended","dispatcher":' .. cjson.encode(holder) .. '}')
       local ending = ' ' .. started .. ' ' .. int(now) .. ' 0'
-      if held and string.sub(held, -2) == ' c' then
+      if cancelling(held) then
         call('HSET', JOBS, id, record('c', p, b, failed, lost, e, w, ending, tail))
         call('RPUSH', FINISHED, id .. ' ' .. int(now))
       elseif lost >= max_lost then
@@ -210,6 +211,7 @@ local function claim(n)
       end
     end
   end
+  cut = #taken < n and budget <= 0
   if #taken > 0 then
     call('ZADD', ACTIVE, unpack(scores))
     call('HSET', LEASES, unpack(held))
@@ -234,11 +236,12 @@ local active = call('ZCARD', ACTIVE)
 local waiting = -tonumber(call('HGET', CONTROL, 'wstale') or 0)
 for p = 1, 5 do waiting = waiting + call('LLEN', WAITING[p]) end
 
--- next: the first of a job due, a lease ending, a hold lifted.
+-- next: the first of a job due, a lease ending, a hold lifted, or now if the claim was cut short.
 local next_at = due and due ~= '' and tonumber(due)
 local first = call('ZRANGE', ACTIVE, 0, 0, 'WITHSCORES')[2]
 if first and (not next_at or tonumber(first) < next_at) then next_at = tonumber(first) end
 if hold > now and waiting > 0 and (not next_at or hold < next_at) then next_at = hold end
+if cut and waiting > 0 then next_at = now end
 
 -- A repeated request's leases began with the first; those that have ended since are left out.
 local left = lease

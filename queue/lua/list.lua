@@ -20,8 +20,17 @@ local function add(id, rec, score)
   out[#out + 1] = rec
   out[#out + 1] = score
   out[#out + 1] = call('HGET', LEASES, id) or ''
-  out[#out + 1] = history and string.match(history, '[^\n]*$') or ''
+  out[#out + 1] = history and (string.match(history, '^.*\n(.*)$') or history) or ''
 end
+-- before compares as sets order their members, byte by byte: Lua's < follows the server's locale.
+local function before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
 local function full() return #out > most * 5 end
 
 local function zset(key, command, rank)
@@ -30,16 +39,14 @@ local function zset(key, command, rank)
     local score, id = string.match(cursor, '^(%d+) (%S+)$')
     if call('ZSCORE', key, id) == score then
       start = call(rank, key, id) + 1
-    elseif command == 'ZRANGE' then
-      start = call('ZCOUNT', key, '-inf', '(' .. score)
-      -- Of those at the same time, skip the ones before it.
-      for _, m in ipairs(call('ZRANGEBYSCORE', key, score, score)) do
-        if m < id then start = start + 1 end
-      end
     else
-      start = call('ZCOUNT', key, '(' .. score, '+inf')
-      for _, m in ipairs(call('ZRANGEBYSCORE', key, score, score)) do
-        if m > id then start = start + 1 end
+      -- It is gone. Of those at the same time, maybe thousands, skip the ones before it.
+      local rising = command == 'ZRANGE'
+      start = call('ZCOUNT', key, rising and '-inf' or '(' .. score, rising and '(' .. score or '+inf')
+      local last = start + call('ZCOUNT', key, score, score)
+      while start < last do
+        local middle = math.floor((start + last) / 2)
+        if before(call(command, key, middle, middle)[1], id) == rising then start = middle + 1 else last = middle end
       end
     end
   end

@@ -117,6 +117,17 @@ local function enqueue_first(id, p)
   call('HINCRBY', CONTROL, 'popped' .. p, -1)
 end
 
+-- cancelling says of a lease whether its job was called off.
+local function cancelling(held)
+  return held and string.find(held, '^%S+ %d+ %S+ c$') ~= nil
+end
+
+-- answered keeps what a request was answered for 30 s, in case it is repeated.
+local function answered(answer)
+  call('SET', REQUEST, answer, 'PX', 30000)
+  return answer
+end
+
 -- cancel_now turns a queued record into a cancelled, finished job.
 local function cancel_now(id, rec, started, now)
   local _, p, b, failed, lost, e, w, tail = parse(rec)
@@ -130,13 +141,15 @@ local function drop_finished(n)
   local entries = call('LPOP', FINISHED, n)
   if not entries then return 0 end
   local stale = tonumber(call('HGET', CONTROL, 'fstale') or 0)
-  local ids = {}
+  local ids, seen = {}, {}
   for i, entry in ipairs(entries) do
     local id, ms = string.match(entry, '^(%S+) (%d+)$')
     if stale > 0 then
       local rec = call('HGET', JOBS, id)
       local s = rec and string.sub(rec, 1, 1)
-      if (s == 's' or s == 'c') and finished_at(rec) == ms then
+      -- A job that finished twice within a millisecond has two such entries.
+      if not seen[id] and (s == 's' or s == 'c') and finished_at(rec) == ms then
+        seen[id] = true
         ids[#ids + 1] = id
       else
         stale = stale - 1
@@ -153,9 +166,13 @@ end
 
 -- retain applies the type's retention, at most a bounded number at a time.
 local function retain(now, keep, age, most)
-  local over = call('LLEN', FINISHED) - tonumber(call('HGET', CONTROL, 'fstale') or 0) - keep
-  if over > 0 then
-    drop_finished(math.min(over, most))
+  local left = most
+  while left > 0 do
+    local over = call('LLEN', FINISHED) - tonumber(call('HGET', CONTROL, 'fstale') or 0) - keep
+    if over <= 0 then break end
+    local n = math.min(over, left)
+    drop_finished(n) -- fewer jobs than entries, if some were left over
+    left = left - n
   end
   local head = call('LINDEX', FINISHED, 0)
   if head and tonumber(string.match(head, ' (%d+)$')) <= now - age then

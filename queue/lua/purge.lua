@@ -1,10 +1,13 @@
 -- purge deletes jobs of one state, a bounded number a call. Running jobs are
 -- never purged.
 --
--- KEYS  see the prelude
+-- KEYS  see the prelude; 16 holds the answer for a repeated request
 -- ARGV  1 place (W, S, d, f: succeeded and cancelled), 2 at most so many,
 --       3 only those that died or finished up to then (ms; for d and f)
--- Returns {how many jobs were deleted, "1" if there may be more}
+-- Returns "n m": how many jobs were deleted, and 1 if there may be more, else 0
+local known = call('GET', REQUEST)
+if known then return known end
+
 local most = tonumber(ARGV[2])
 local ids = {}
 local more = false
@@ -22,8 +25,8 @@ elseif ARGV[1] == 'f' then
     if tonumber(string.match(entry, ' (%d+)$')) > tonumber(ARGV[3]) then break end
     n = n + 1
   end
-  if n == 0 then return {0, '0'} end
-  return {drop_finished(n), n == most and '1' or '0'}
+  if n == 0 then return '0 0' end
+  return answered(int(drop_finished(n)) .. (n == most and ' 1' or ' 0'))
 else
   local seen = {}
   for p = 5, 1, -1 do
@@ -45,4 +48,4 @@ else
   more = most == 0
 end
 if #ids > 0 then forget(ids) end
-return {#ids, more and '1' or '0'}
+return answered(int(#ids) .. (more and ' 1' or ' 0'))

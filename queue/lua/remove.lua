@@ -1,8 +1,11 @@
 -- remove deletes one finished, cancelled or dead job.
 --
--- KEYS  see the prelude
+-- KEYS  see the prelude; 16 holds the answer for a repeated request
 -- ARGV  1 id
 -- Returns the job's place before, see cancel; only s, c and d were removed
+local known = call('GET', REQUEST)
+if known then return known end
+
 local id = ARGV[1]
 local rec = call('HGET', JOBS, id)
 local at = place(id, rec)
@@ -15,4 +18,4 @@ else
   return at
 end
 forget({id})
-return at
+return answered(at)

@@ -8,7 +8,7 @@ local out, scores = {}, {}
 for i = 2, #ARGV, 2 do
   local held = call('HGET', LEASES, ARGV[i])
   if held and string.match(held, '^(%S+)') == ARGV[i + 1] then
-    out[#out + 1] = string.sub(held, -2) == ' c' and 'c' or 'k'
+    out[#out + 1] = cancelling(held) and 'c' or 'k'
     scores[#scores + 1] = till
     scores[#scores + 1] = ARGV[i]
   else

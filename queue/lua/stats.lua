@@ -8,12 +8,17 @@ local c = call('HMGET', CONTROL, 'limit', 'paused', 'hold', 'wstale', 'fstale')
 local out, oldest = {}, nil
 for p = 1, 5 do
   out[p] = call('LLEN', WAITING[p])
-  local id = out[p] > 0 and call('LINDEX', WAITING[p], 0)
-  local rec = id and call('HGET', JOBS, id)
-  if rec then
-    local _, _, _, _, _, e, w = parse(rec)
-    local since = tonumber(e) + tonumber(w)
-    if not oldest or since < oldest then oldest = since end
+  -- Left-over entries are passed over, but not without end.
+  for _, id in ipairs(call('LRANGE', WAITING[p], 0, tonumber(c[4] or 0) > 0 and 99 or 0)) do
+    local rec = call('HGET', JOBS, id)
+    if place(id, rec) == 'W' then
+      local _, at, _, _, _, e, w = parse(rec)
+      if at == p then
+        local since = tonumber(e) + tonumber(w)
+        if not oldest or since < oldest then oldest = since end
+        break
+      end
+    end
   end
 end
 out[6] = tonumber(c[4] or 0)
