@@ -76,12 +76,9 @@ type numericDate time.Time
 const maxNumericDate = 253402300799
 
 func (d *numericDate) UnmarshalJSON(b []byte) error {
-	if k := jsontext.Value(b).Kind(); k != '0' {
-		return errors.New("must be a number")
-	}
 	f, err := strconv.ParseFloat(string(b), 64)
 	if err != nil || !(f >= 0 && f <= maxNumericDate) {
-		return errors.New("must be a time between 1970 and 9999")
+		return errors.New("must be a number of seconds between 1970 and 9999")
 	}
 	sec, frac := math.Modf(f)
 	*d = numericDate(time.Unix(int64(sec), int64(frac*1e9)))

@@ -286,8 +286,9 @@ func TestJWKSAnswersThatAreNone(t *testing.T) {
 		"null":          func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`null`)) },
 		"too many keys": func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintf(w, `{"keys":[%s]}`, many) },
 		"endless": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = fmt.Fprintf(w, `{"keys":[%s],"x":"%s"}`, key, strings.Repeat("x", maxJWKSBytes))
+			_, _ = fmt.Fprintf(w, `{"keys":[%s]}%s`, key, strings.Repeat(" ", maxJWKSBytes))
 		},
+		"dropped": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"cut short": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = fmt.Fprintf(w, `{"keys":[%s]}`, key)

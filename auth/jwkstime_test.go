@@ -139,6 +139,14 @@ func TestJWKSFetchesAtItsIntervals(t *testing.T) {
 		synctest.Wait()
 		expect(t, v, old, nil)
 		expect(t, v, sign("EdDSA", other.ed, good(), "kid", "2"), ErrSignature)
+
+		// The next outage begins with short pauses again.
+		s.fail()
+		time.Sleep(jwksRefresh + time.Second/2)
+		synctest.Wait()
+		n := s.fetches.Load()
+		time.Sleep(jwksRetryMin)
+		count(n+1, "the first retry of the second outage")
 	})
 }
 

@@ -55,7 +55,7 @@ type verified struct {
 // A key that it no longer lists stops verifying with the next fetch, also for
 // tokens verified before. Symmetric keys, keys for encryption and keys whose
 // algorithm does not fit them are ignored; headers that point elsewhere (jku,
-// x5u) are not followed.
+// x5u) are not followed. Of several keys with one ID the first counts.
 //
 // The background work ends with Close, or with ctx.
 func New(ctx context.Context, o Options) (*Verifier, error) {
