@@ -195,7 +195,7 @@ func (q *Queue) scan(ctx context.Context, match string, fn func(key string) erro
 				return err
 			}
 		}
-		return classify(it.Err())
+		return Classify(it.Err())
 	}
 	if cluster, ok := q.client.(*redis.ClusterClient); ok {
 		return cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return node(ctx, c) })
@@ -210,7 +210,7 @@ func (q *Queue) Version(ctx context.Context, typ string) (int64, error) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, classify(err)
+		return 0, Classify(err)
 	}
 	return strconv.ParseInt(v, 10, 64)
 }

@@ -44,9 +44,9 @@ func (e *StateError) Error() string {
 // Is makes errors.Is(err, ErrConflict) true.
 func (e *StateError) Is(target error) bool { return target == ErrConflict }
 
-// classify wraps what the Redis client returned in the sentinel that says what
-// a caller can do about it.
-func classify(err error) error {
+// Classify wraps what the Redis client returned in the sentinel that says what
+// a caller can do about it: ErrFull, ErrUnavailable, or none.
+func Classify(err error) error {
 	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFull) {
 		return err
 	}

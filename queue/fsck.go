@@ -27,7 +27,7 @@ func (q *Queue) Fsck(ctx context.Context, typ string) ([]string, error) {
 		}
 		c := &checker{found: map[string]bool{}}
 		if err := c.load(ctx, q.client, q.typeKeys(typ, "")); err != nil {
-			return nil, classify(err)
+			return nil, Classify(err)
 		}
 		c.check()
 		if pass == 0 {

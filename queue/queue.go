@@ -127,7 +127,7 @@ func (q *Queue) Lease() time.Duration { return q.lease }
 func (q *Queue) Consumer() string { return q.consumer }
 
 // Ping reports whether Redis answers; an error matches ErrUnavailable.
-func (q *Queue) Ping(ctx context.Context) error { return classify(q.client.Ping(ctx).Err()) }
+func (q *Queue) Ping(ctx context.Context) error { return Classify(q.client.Ping(ctx).Err()) }
 
 // entropy makes ULIDs (https://github.com/ulid/spec) that rise within one process.
 type entropy struct {

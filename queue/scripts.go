@@ -50,7 +50,7 @@ func loadScripts(headers bool) (*scripts, error) {
 func (q *Queue) run(ctx context.Context, script *redis.Script, keys []string, args []any) (any, error) {
 	v, err := script.Run(ctx, q.client, keys, args...).Result()
 	if err != nil {
-		return nil, classify(err)
+		return nil, Classify(err)
 	}
 	return v, nil
 }
