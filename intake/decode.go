@@ -1,0 +1,187 @@
+package intake
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/deetoo/deetoo/internal/strictjson"
+	"github.com/deetoo/deetoo/invalid"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+// jobInput is a job as producers write it.
+type jobInput struct {
+	ID          *string            `json:"id"`
+	Data        json.RawMessage    `json:"data"`
+	Title       string             `json:"title"`
+	When        json.RawMessage    `json:"when"`
+	Delay       *registry.Duration `json:"delay"`
+	Priority    queue.Priority     `json:"priority"`
+	MaxAttempts *int               `json:"max_attempts"`
+	Timeout     *registry.Duration `json:"timeout"`
+	Traceparent string             `json:"traceparent"`
+}
+
+// DecodeJob reads one job of a type: {"id"?, "data", "title"?, "when"? | "delay"?,
+// "priority"?, "max_attempts"?, "timeout"?, "traceparent"?}. The error is an *invalid.Error.
+func DecodeJob(typ string, data []byte) (queue.Job, error) {
+	var in jobInput
+	if err := strictjson.Decode(data, &in); err != nil {
+		return queue.Job{}, err
+	}
+	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return queue.Job{}, invalid.Errorf("", "must be an object")
+	}
+	j := queue.Job{Type: typ, Data: in.Data, Title: in.Title, Priority: in.Priority, Traceparent: in.Traceparent}
+	if in.Data == nil {
+		return j, invalid.Errorf("data", "is required")
+	}
+	if err := in.fill(&j); err != nil {
+		return j, err
+	}
+	return j, nil
+}
+
+func (in *jobInput) fill(j *queue.Job) error {
+	if in.ID != nil {
+		if j.ID = *in.ID; j.ID == "" {
+			return invalid.Errorf("id", "must be 1 to %d characters", queue.MaxIDLength)
+		}
+	}
+	if in.MaxAttempts != nil {
+		if j.MaxAttempts = *in.MaxAttempts; j.MaxAttempts < 1 {
+			return invalid.Errorf("max_attempts", "must be 1 to 100")
+		}
+	}
+	if in.Timeout != nil {
+		if j.Timeout = time.Duration(*in.Timeout); j.Timeout < 100*time.Millisecond {
+			return invalid.Errorf("timeout", "must be 100ms to 24h")
+		}
+	}
+	if in.Delay != nil {
+		if j.Delay = time.Duration(*in.Delay); len(in.When) > 0 {
+			return invalid.Errorf("delay", "must not be given together with when")
+		}
+	}
+	at, err := decodeWhen(in.When)
+	j.RunAt = at
+	return err
+}
+
+// decodeWhen reads Unix milliseconds or RFC 3339; absent and null mean now.
+func decodeWhen(raw json.RawMessage) (time.Time, error) {
+	bad := invalid.Errorf("when", "must be Unix milliseconds or an RFC 3339 time, between 1970 and ten years from now")
+	if len(raw) == 0 || string(raw) == "null" {
+		return time.Time{}, nil
+	}
+	var at time.Time
+	if raw[0] == '"' {
+		var s string
+		if json.Unmarshal(raw, &s) != nil {
+			return at, bad
+		}
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			// deetoo's producers send the number as a string, too.
+			ms, err := strconv.ParseInt(s, 10, 64)
+			if err != nil {
+				return at, bad
+			}
+			t = time.UnixMilli(ms)
+		}
+		at = t
+	} else {
+		ms, err := strconv.ParseFloat(string(raw), 64)
+		if err != nil || math.Abs(ms) > 1<<53 {
+			return at, bad
+		}
+		at = time.UnixMilli(int64(ms))
+	}
+	if at.Year() < 1970 || at.After(time.Now().Add(queue.MaxDelay)) {
+		return time.Time{}, bad
+	}
+	if at.IsZero() || at.UnixMilli() <= 0 {
+		at = time.UnixMilli(1) // long due: the zero time would mean that nothing was said
+	}
+	return at, nil
+}
+
+// legacyInput is a job as deetoo's producers write it.
+type legacyInput struct {
+	ID      json.RawMessage `json:"id"`
+	JobData json.RawMessage `json:"jobData"`
+	When    json.RawMessage `json:"when"`
+}
+
+// DecodeLegacyJob reads one job in deetoo's own form: {"jobData", "when"?,
+// "id"?}; jobData.title is the job's title. The id may be a number.
+func DecodeLegacyJob(typ string, data []byte) (queue.Job, error) {
+	var in legacyInput
+	if err := strictjson.Decode(data, &in); err != nil {
+		return queue.Job{}, err
+	}
+	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return queue.Job{}, invalid.Errorf("", "must be an object")
+	}
+	j := queue.Job{Type: typ, Data: in.JobData}
+	if in.JobData == nil {
+		return j, invalid.Errorf("jobData", "is required")
+	}
+	if id := string(in.ID); id != "" && id != "null" {
+		if json.Unmarshal(in.ID, &j.ID) != nil {
+			if _, err := strconv.ParseInt(id, 10, 64); err != nil {
+				return j, invalid.Errorf("id", "must be a string or a whole number")
+			}
+			j.ID = id
+		}
+		if err := queue.ValidateID(j.ID); err != nil {
+			return j, err
+		}
+	}
+	var titled struct {
+		Title string `json:"title"`
+	}
+	if json.Unmarshal(in.JobData, &titled) == nil && len(titled.Title) <= queue.MaxTitleLength {
+		j.Title = titled.Title
+	}
+	at, err := decodeWhen(in.When)
+	j.RunAt = at
+	return j, err
+}
+
+// Item is one job of a batch, or why it is none.
+type Item struct {
+	Job queue.Job
+	Err error
+}
+
+// DecodeBatch reads many jobs, each with decode: a JSON array, or if ndjson is
+// true an object a line (blank lines are passed over). An item that is no valid job has its error; the
+// error of the call says that the whole is malformed or more than max.
+func DecodeBatch(typ string, data []byte, ndjson bool, limit int, decode func(typ string, data []byte) (queue.Job, error)) ([]Item, error) {
+	var raws []json.RawMessage
+	if ndjson {
+		for line := range bytes.SplitSeq(data, []byte{'\n'}) {
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				raws = append(raws, line)
+			}
+		}
+	} else if err := strictjson.Decode(data, &raws); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(raws) == 0:
+		return nil, invalid.Errorf("", "must hold at least one job")
+	case len(raws) > limit:
+		return nil, invalid.Errorf("", "must be at most %d jobs in one request", limit)
+	}
+	items := make([]Item, len(raws))
+	for i, raw := range raws {
+		items[i].Job, items[i].Err = decode(typ, raw)
+	}
+	return items, nil
+}

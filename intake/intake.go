@@ -1,0 +1,145 @@
+// Package intake is the one door in: REST, UI, dialects and the library push
+// jobs, look after them and register job types through it. What a caller may,
+// what is valid, and what has to happen together is decided here, once.
+package intake
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/invalid"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+// Options of an Intake. Queue, Store and Directory are required.
+type Options struct {
+	Queue     *queue.Queue
+	Store     *registry.Store
+	Directory *registry.Directory
+	// Wake tells the lanes of this process of a push at once; others hear of it
+	// from Redis. Default: nobody is told.
+	Wake func(queue.Event)
+	// CheckTarget refuses targets that deliveries would refuse as well, so that a mistake shows early.
+	// Default: every valid target.
+	CheckTarget func(target string) error
+	// MaxJobSize is the largest data of one job, in bytes. Default: 1 MiB; at most queue.MaxDataSize.
+	MaxJobSize int
+	// MaxBatch is how many jobs one request may push. Default: 10,000.
+	MaxBatch int
+}
+
+// Validate names the option that is wrong, as an *invalid.Error.
+func (o Options) Validate() error {
+	switch {
+	case o.Queue == nil:
+		return invalid.Errorf("queue", "is required")
+	case o.Store == nil:
+		return invalid.Errorf("store", "is required")
+	case o.Directory == nil:
+		return invalid.Errorf("directory", "is required")
+	case o.MaxJobSize < 0 || o.MaxJobSize > queue.MaxDataSize:
+		return invalid.Errorf("max_job_size", "must be 1 to %d bytes", queue.MaxDataSize)
+	case o.MaxBatch < 0:
+		return invalid.Errorf("max_batch", "must be positive")
+	}
+	return nil
+}
+
+// Intake does what callers ask, if they may. Its methods may be called concurrently.
+//
+// Every method checks the caller's token: an error then is an
+// *auth.ScopeError or *auth.TypeError. Beside these come *invalid.Error,
+// *registry.NotFoundError, *registry.VersionMismatchError, and the sentinels of package queue; a Redis that is
+// away is always queue.ErrUnavailable.
+type Intake struct {
+	opts Options
+}
+
+// New makes an Intake.
+func New(opts Options) (*Intake, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	if opts.Wake == nil {
+		opts.Wake = func(queue.Event) {}
+	}
+	if opts.CheckTarget == nil {
+		opts.CheckTarget = func(string) error { return nil }
+	}
+	if opts.MaxJobSize == 0 {
+		opts.MaxJobSize = 1 << 20
+	}
+	if opts.MaxBatch == 0 {
+		opts.MaxBatch = 10_000
+	}
+	return &Intake{opts: opts}, nil
+}
+
+// MaxJobSize is the largest data of one job, in bytes.
+func (in *Intake) MaxJobSize() int { return in.opts.MaxJobSize }
+
+// MaxBatch is how many jobs one request may push.
+func (in *Intake) MaxBatch() int { return in.opts.MaxBatch }
+
+// Ready returns nil if Redis answers and the types have been loaded.
+func (in *Intake) Ready(ctx context.Context) error {
+	select {
+	case <-in.opts.Directory.Ready():
+	default:
+		return errors.Join(queue.ErrUnavailable, errors.New("the job types have not been loaded yet"))
+	}
+	return in.opts.Queue.Ping(ctx)
+}
+
+// known returns a type if the caller may do that with it; the right is checked
+// first, so that a stranger does not learn which types there are.
+func (in *Intake) known(ctx context.Context, who *auth.Identity, scope auth.Scope, typ string) (*registry.Type, error) {
+	if err := who.Require(scope, typ); err != nil {
+		return nil, err
+	}
+	if t, ok := in.opts.Directory.Get(typ); ok {
+		return t, nil
+	}
+	// Registered a moment ago elsewhere, or not loaded yet.
+	t, err := in.opts.Store.Get(ctx, typ)
+	if err != nil {
+		return nil, in.hideNames(who, queue.Classify(err))
+	}
+	in.opts.Directory.Note(t)
+	return &t, nil
+}
+
+// hideNames takes from a not-found error the nearest names that the caller may not see.
+func (in *Intake) hideNames(who *auth.Identity, err error) error {
+	var missing *registry.NotFoundError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	out := &registry.NotFoundError{Name: missing.Name}
+	for _, n := range missing.Nearest {
+		if who.CanType(n) {
+			out.Nearest = append(out.Nearest, n)
+		}
+	}
+	return out
+}
+
+// settings are what the queue needs to know of a type.
+func settings(t *registry.Type) queue.Settings {
+	return queue.Settings{
+		Version: t.Version, Concurrency: t.Concurrency, Paused: t.Paused,
+		RetainCount: t.Retention.Count, RetainAge: t.Retention.Age,
+	}
+}
+
+// Apply puts a type's settings in force beside its queue. Whoever follows the
+// directory calls it for each change too, so that it happens even if the process that made the change died.
+func (in *Intake) Apply(ctx context.Context, t *registry.Type) error {
+	return in.opts.Queue.Configure(ctx, t.Name, settings(t))
+}
+
+// applyTimeout bounds what follows a stored change, which must not be cut off with the caller's request.
+const applyTimeout = 10 * time.Second

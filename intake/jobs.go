@@ -1,0 +1,186 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/invalid"
+	"github.com/deetoo/deetoo/queue"
+)
+
+// Push stores jobs, of one type or several. It returns a receipt for each;
+// the Err of a receipt is that job's own: invalid, or running under that ID at the moment.
+// Other jobs of the same call are stored all the same. The error is for the
+// call as a whole: nothing was stored then, but for queue.ErrFull and queue.ErrUnavailable, where
+// the receipts say what is known.
+func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job) ([]queue.Receipt, error) {
+	if len(jobs) > in.opts.MaxBatch {
+		return nil, invalid.Errorf("", "must be at most %d jobs in one request", in.opts.MaxBatch)
+	}
+	var last string
+	for i := range jobs {
+		if typ := jobs[i].Type; i == 0 || typ != last {
+			if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+				return nil, err
+			}
+			last = typ
+		}
+	}
+	receipts := make([]queue.Receipt, len(jobs))
+	valid := make([]queue.Job, 0, len(jobs))
+	index := make([]int, 0, len(jobs))
+	for i := range jobs {
+		if err := in.check(&jobs[i]); err != nil {
+			receipts[i] = queue.Receipt{ID: jobs[i].ID, Err: err}
+			continue
+		}
+		valid = append(valid, jobs[i])
+		index = append(index, i)
+	}
+	if len(valid) == 0 {
+		return receipts, nil
+	}
+	pushed, err := in.opts.Queue.Push(ctx, valid...)
+	if pushed == nil && err != nil {
+		return nil, err
+	}
+	last = ""
+	for k, r := range pushed {
+		receipts[index[k]] = r
+		if typ := valid[k].Type; r.Err == nil && typ != last {
+			in.opts.Wake(queue.Event{Type: typ})
+			last = typ
+		}
+	}
+	return receipts, err
+}
+
+func (in *Intake) check(j *queue.Job) error {
+	if len(j.Data) > in.opts.MaxJobSize {
+		return invalid.Errorf("data", "must be at most %d bytes", in.opts.MaxJobSize)
+	}
+	return j.Validate()
+}
+
+// Job returns a job with its data and result.
+func (in *Intake) Job(ctx context.Context, who *auth.Identity, typ, id string) (*queue.Job, error) {
+	if _, err := in.known(ctx, who, auth.JobsRead, typ); err != nil {
+		return nil, err
+	}
+	return in.opts.Queue.Get(ctx, typ, id)
+}
+
+// Attempts returns a job's history, oldest first.
+func (in *Intake) Attempts(ctx context.Context, who *auth.Identity, typ, id string) ([]queue.Attempt, error) {
+	if _, err := in.known(ctx, who, auth.JobsRead, typ); err != nil {
+		return nil, err
+	}
+	return in.opts.Queue.Attempts(ctx, typ, id)
+}
+
+// Jobs returns a page of the jobs in a state; see queue.Queue.List.
+func (in *Intake) Jobs(ctx context.Context, who *auth.Identity, typ string, state queue.State, cursor string, limit int) (queue.Page, error) {
+	if _, err := in.known(ctx, who, auth.JobsRead, typ); err != nil {
+		return queue.Page{}, err
+	}
+	return in.opts.Queue.List(ctx, typ, state, cursor, limit)
+}
+
+// Cancel calls a job off; see queue.Queue.Cancel.
+func (in *Intake) Cancel(ctx context.Context, who *auth.Identity, typ, id string) (queue.State, error) {
+	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+		return "", err
+	}
+	state, err := in.opts.Queue.Cancel(ctx, typ, id)
+	if err == nil && state == queue.Active {
+		in.opts.Wake(queue.Event{Type: typ, Cancel: id})
+	}
+	return state, err
+}
+
+// Retry makes a finished or dead job wait again, or a scheduled one run now.
+func (in *Intake) Retry(ctx context.Context, who *auth.Identity, typ, id string) error {
+	return in.requeue(ctx, who, typ, id, in.opts.Queue.RetryNow)
+}
+
+// Promote makes a scheduled job due now.
+func (in *Intake) Promote(ctx context.Context, who *auth.Identity, typ, id string) error {
+	return in.requeue(ctx, who, typ, id, in.opts.Queue.Promote)
+}
+
+func (in *Intake) requeue(ctx context.Context, who *auth.Identity, typ, id string, do func(ctx context.Context, typ, id string) error) error {
+	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+		return err
+	}
+	if err := do(ctx, typ, id); err != nil {
+		return err
+	}
+	in.opts.Wake(queue.Event{Type: typ})
+	return nil
+}
+
+// Redrive makes all dead jobs of a type wait again, and returns how many.
+func (in *Intake) Redrive(ctx context.Context, who *auth.Identity, typ string) (int, error) {
+	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+		return 0, err
+	}
+	n, err := in.opts.Queue.Redrive(ctx, typ)
+	in.opts.Wake(queue.Event{Type: typ})
+	return n, err
+}
+
+// Purge deletes the jobs of a type in a state, and returns how many.
+func (in *Intake) Purge(ctx context.Context, who *auth.Identity, typ string, state queue.State) (int, error) {
+	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+		return 0, err
+	}
+	return in.opts.Queue.Purge(ctx, typ, state)
+}
+
+// Why says in a sentence why a job is not running now, or what became of it.
+func (in *Intake) Why(ctx context.Context, who *auth.Identity, typ, id string) (string, *queue.Job, error) {
+	t, err := in.known(ctx, who, auth.JobsRead, typ)
+	if err != nil {
+		return "", nil, err
+	}
+	j, err := in.opts.Queue.Get(ctx, typ, id)
+	if err != nil {
+		return "", nil, err
+	}
+	s, err := in.opts.Queue.Stats(ctx, typ)
+	if err != nil {
+		return "", nil, err
+	}
+	return why(j, s, t.PausedReason), j, nil
+}
+
+func why(j *queue.Job, s queue.Stats, pausedReason string) string {
+	switch j.State {
+	case queue.Active:
+		return fmt.Sprintf("It is running: attempt %d began %s.", j.Attempt, j.StartedAt.UTC().Format("15:04:05 MST"))
+	case queue.Succeeded:
+		return "It has succeeded."
+	case queue.Cancelled:
+		return "It was cancelled."
+	case queue.Dead:
+		return fmt.Sprintf("It is dead after %d failed attempts: %s", j.Attempt, j.LastError)
+	case queue.Scheduled:
+		if j.Attempt > 0 || j.Lost > 0 {
+			return fmt.Sprintf("Its last attempt failed (%s); the next is due at %s.", j.LastError, j.RunAt.UTC().Format("2006-01-02 15:04:05.000 MST"))
+		}
+		return fmt.Sprintf("It is due at %s.", j.RunAt.UTC().Format("2006-01-02 15:04:05.000 MST"))
+	}
+	switch {
+	case s.Paused && pausedReason != "":
+		return "Its type is paused: " + pausedReason + "."
+	case s.Paused:
+		return "Its type is paused."
+	case s.Hold > 0:
+		return fmt.Sprintf("The endpoint asked to be called less: one job at a time for another %s; %d jobs are waiting.", s.Hold.Round(1e9), s.Waiting)
+	case s.Active >= s.Limit:
+		return fmt.Sprintf("There is no free slot: %d of %d are running; %d jobs are waiting.", s.Active, s.Limit, s.Waiting)
+	default:
+		return fmt.Sprintf("It is about to be taken: %d of %d slots are free; %d jobs are waiting.", s.Limit-s.Active, s.Limit, s.Waiting)
+	}
+}
