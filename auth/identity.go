@@ -49,6 +49,12 @@ type Identity struct {
 	expiresAt time.Time
 }
 
+// System is the identity of the program itself: what runs in its own process,
+// without a token, may everything. Its subject is "system".
+func System() *Identity {
+	return &Identity{subject: "system", scopes: []Scope{Admin}}
+}
+
 // Subject is the token's sub: who it was given to. May be empty.
 func (i *Identity) Subject() string {
 	if i == nil {
