@@ -101,7 +101,7 @@ func DecodeSpec(name string, data []byte) (Spec, error) {
 	}
 	if name != "" {
 		if in.Name != "" && in.Name != name {
-			return Spec{}, invalid.Errorf("name", "must be the name in the path")
+			return Spec{}, invalid.Errorf("name", "must be %.80q or absent", name)
 		}
 		in.Name = name
 	}
