@@ -101,9 +101,6 @@ func tlsReason(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return "TLS: the target does not speak TLS on this port"
 	}
-	if e, ok := errors.AsType[tls.AlertError](err); ok {
-		return "TLS: " + e.Error()
-	}
 	// The others have no types that are exported.
 	switch s := err.Error(); {
 	case strings.Contains(s, "TLS handshake timeout"):

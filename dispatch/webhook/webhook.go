@@ -176,8 +176,7 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 		d.logAttempt(lease, out, took)
 	}()
 
-	limit := timeLimit(ctx, typ, lease)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, context.DeadlineExceeded)
+	ctx, cancel, limit := withLimit(ctx, typ, lease)
 	defer cancel()
 
 	req, err := d.newRequest(ctx, typ, lease, limit)
@@ -199,9 +198,10 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 	return d.judge(ctx, limit, resp, ex)
 }
 
-// timeLimit is how long the attempt may take: its own timeout, or what is left
-// until the deadline of ctx.
-func timeLimit(ctx context.Context, typ *registry.Type, lease *queue.Lease) time.Duration {
+// withLimit ends ctx after the job's own timeout, else its type's, and returns
+// how long that leaves. A deadline of ctx that is not later is left to end it,
+// since it may have a cause of its own.
+func withLimit(ctx context.Context, typ *registry.Type, lease *queue.Lease) (context.Context, context.CancelFunc, time.Duration) {
 	limit := defaultTimeout
 	if typ.Timeout > 0 {
 		limit = typ.Timeout
@@ -210,9 +210,13 @@ func timeLimit(ctx context.Context, typ *registry.Type, lease *queue.Lease) time
 		limit = lease.Timeout
 	}
 	if t, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(t))
+		if left := time.Until(t); left <= limit {
+			ctx, cancel := context.WithCancel(ctx)
+			return ctx, cancel, left
+		}
 	}
-	return limit
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	return ctx, cancel, limit
 }
 
 func (d *Deliverer) logAttempt(lease *queue.Lease, out dispatch.Outcome, took time.Duration) {
