@@ -4,13 +4,17 @@ package registry
 
 import "time"
 
+// LocalTarget is the target of types whose jobs are run by a function of the
+// program that embeds the dispatcher, not by a webhook.
+const LocalTarget = "local:"
+
 // Type is a registered job type: where its jobs go, how many at once, and how
 // failures are treated.
 type Type struct {
 	// Name identifies the type: 1 to 64 of letters, digits, '.', '_' and '-',
 	// beginning with a letter or digit.
 	Name string
-	// Target is the URL jobs are POSTed to. http or https, no fragment.
+	// Target is the URL jobs are POSTed to: http or https, no fragment. Or LocalTarget.
 	Target string
 	// Concurrency is how many jobs run at once across the whole cluster: 1 to 10,000. Default: 10.
 	Concurrency int

@@ -159,6 +159,8 @@ func targetRule(target string) string {
 	switch {
 	case target == "":
 		return "is required"
+	case target == LocalTarget:
+		return ""
 	case len(target) > maxTargetLength:
 		return "must be at most 2,048 bytes"
 	case !utf8.ValidString(target) || strings.ContainsFunc(target, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
