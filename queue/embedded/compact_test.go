@@ -195,7 +195,7 @@ func failCompaction(t *testing.T, failing int) bool {
 func TestCompactionUnderConcurrentWriters(t *testing.T) {
 	dir := t.TempDir()
 	var log bytes.Buffer
-	s := open(t, Options{Dir: dir, CompactCommands: 40, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := open(t, Options{Dir: dir, CompactCommands: 40, renewAfter: 100, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	var wg sync.WaitGroup
 	for worker := range 8 {
 		wg.Go(func() {
@@ -290,5 +290,55 @@ func TestCloseOnFailingDiskSaysSo(t *testing.T) {
 	}
 	if err := s.Close(); !errors.Is(err, syscall.EIO) {
 		t.Errorf("close: %v", err)
+	}
+}
+
+func TestRenewingForgetsDeadKeysAndNothingElse(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir(), renewAfter: 1})
+	c := s.Client()
+	sub := c.Subscribe(bg, "wake")
+	defer sub.Close()
+	if _, err := sub.Receive(bg); err != nil {
+		t.Fatal(err)
+	}
+	messages := sub.Channel()
+	if err := push.Load(bg, c).Err(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s)
+	do(t, c, "SET", "k", "v", "EX", 1000)
+	for i := range 1000 {
+		do(t, c, "SET", fmt.Sprint("dead", i), "v")
+		do(t, c, "DEL", fmt.Sprint("dead", i))
+	}
+	before, old := contents(s), s.engine.m
+	if err := s.keeper.compact(); err != nil {
+		t.Fatal(err)
+	}
+	if s.engine.m == old {
+		t.Fatal("the engine was not renewed")
+	}
+	if after := contents(s); !reflect.DeepEqual(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
+	}
+	if ttl := c.TTL(bg, "k").Val(); ttl < 900*time.Second {
+		t.Errorf("%v left of 1000 s", ttl)
+	}
+	// Loaded scripts stay, subscribers come back.
+	if err := c.EvalSha(bg, push.Hash(), []string{"{jobs}"}, "id", "data").Err(); err != nil {
+		t.Error(err)
+	}
+	for c.Publish(bg, "wake", "up").Val() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if m := <-messages; m.Payload != "up" {
+		t.Errorf("%v", m)
+	}
+	// What came before is not lost to the journal.
+	before = contents(s)
+	crash(s)
+	again := open(t, Options{Dir: s.opts.Dir})
+	if after := contents(again); !reflect.DeepEqual(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
 	}
 }

@@ -25,7 +25,7 @@ type session struct {
 	peer   *server.Peer
 	out    outbox
 
-	subscriber bool // it may have subscriptions
+	subscribed *server.Server // where it may have subscriptions
 
 	multi   bool
 	dirty   bool // an unknown command was queued: EXEC will refuse
@@ -124,16 +124,17 @@ func unavailable(err error) string {
 
 func (s *session) close() {
 	defer s.conn.Close()
-	if !s.subscriber {
+	if s.subscribed == nil {
 		return
 	}
 	// A peer of our own making has nobody to tell of its end but us.
 	s.engine.mu.Lock()
 	defer s.engine.mu.Unlock()
+	delete(s.engine.subscribers, s)
 	gone := server.NewPeer(bufio.NewWriter(io.Discard))
 	gone.Ctx = s.peer.Ctx
 	for _, cmd := range []string{"UNSUBSCRIBE", "PUNSUBSCRIBE"} {
-		s.engine.srv.Dispatch(gone, []string{cmd})
+		s.subscribed.Dispatch(gone, []string{cmd})
 	}
 }
 
@@ -161,7 +162,7 @@ func (s *session) handle(args []string) (uint64, error) {
 	case cmd == "EXEC" || cmd == "DISCARD":
 		s.peer.WriteError("ERR " + cmd + " without MULTI")
 	case s.multi:
-		if !s.engine.srv.IsRegisteredCommand(cmd) {
+		if !s.engine.knows(cmd) {
 			s.dirty = true
 			s.peer.WriteError(fmt.Sprintf("ERR unknown command '%s'", cmd))
 			break
@@ -169,11 +170,20 @@ func (s *session) handle(args []string) (uint64, error) {
 		s.queued = append(s.queued, args)
 		s.peer.WriteInline("QUEUED")
 	default:
-		s.subscriber = s.subscriber || strings.HasSuffix(cmd, "SUBSCRIBE")
+		if strings.HasSuffix(cmd, "SUBSCRIBE") {
+			s.subscribes()
+		}
 		at, _, err := s.engine.exec(s.peer, [][]string{args}, nil)
 		return at, err
 	}
 	return 0, nil
+}
+
+func (s *session) subscribes() {
+	s.engine.mu.Lock()
+	defer s.engine.mu.Unlock()
+	s.subscribed = s.engine.srv
+	s.engine.subscribers[s] = struct{}{}
 }
 
 func (s *session) execute() (uint64, error) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -31,23 +32,61 @@ type engine struct {
 	journal  *journal
 	appended func() // called after each record
 	closed   bool
+
+	scripts     map[string]struct{}   // texts that were loaded
+	subscribers map[*session]struct{} // sessions with subscriptions
+	churn       int64                 // commands noted since miniredis was made
 }
 
 // newEngine makes an empty one. Without a journal it forgets.
 func newEngine(now func() time.Time) (*engine, error) {
-	e := &engine{m: miniredis.NewMiniRedis(), clock: clock{now: now}}
-	e.clock.reading = now()
-	// miniredis starts with its first connection, and needs no other.
-	conn, err := e.m.Dial()
+	e := &engine{
+		clock:   clock{now: now, reading: now()},
+		scripts: map[string]struct{}{}, subscribers: map[*session]struct{}{},
+	}
+	return e, e.reset()
+}
+
+// reset puts an empty miniredis in place.
+func (e *engine) reset() error {
+	m := miniredis.NewMiniRedis()
+	// It starts with its first connection, and needs no other.
+	conn, err := m.Dial()
 	if err != nil {
-		return nil, fmt.Errorf("start the embedded engine: %w", err)
+		return fmt.Errorf("start the embedded engine: %w", err)
 	}
 	if err := conn.Close(); err != nil {
-		return nil, err
+		return fmt.Errorf("start the embedded engine: %w", err)
 	}
-	e.srv = e.m.Server()
+	e.m, e.srv = m, m.Server()
 	e.srv.SetPreHook(e.hook)
-	return e, nil
+	e.expiries, e.churn = expiries{}, 0
+	return nil
+}
+
+// renew moves a state, the current one, to a new miniredis, since one never
+// forgets the name of a key it once had (RedisDB.keyVersion). Subscribers are
+// disconnected, and connect again. Call it with the engine's lock.
+func (e *engine) renew(s state) error {
+	old := e.m
+	if err := e.reset(); err != nil {
+		return err
+	}
+	old.Close()
+	e.m.SetTime(s.clock)
+	e.now = s.clock
+	p := server.NewPeer(bufio.NewWriter(io.Discard))
+	for text := range e.scripts {
+		e.srv.Dispatch(p, []string{"SCRIPT", "LOAD", text})
+	}
+	for _, args := range s.commands {
+		e.srv.Dispatch(p, args)
+	}
+	e.churn = 0
+	for s := range e.subscribers {
+		_ = s.conn.Close()
+	}
+	return nil
 }
 
 // exec executes commands as one, writing their replies to the peer, and
@@ -78,8 +117,8 @@ func (e *engine) exec(c *server.Peer, commands [][]string, unchanged func() bool
 func (e *engine) begin(now time.Time) {
 	e.now = now
 	e.m.SetTime(now)
-	e.expire()
 	e.effects, e.noted = 0, e.noted[:0]
+	e.expire()
 }
 
 func (e *engine) end() uint64 {
@@ -108,12 +147,20 @@ func (e *engine) replay(c *server.Peer, r record) {
 	}
 }
 
+// knows tells whether there is such a command.
+func (e *engine) knows(cmd string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.srv.IsRegisteredCommand(cmd)
+}
+
 func (e *engine) note(cmd string, args ...string) {
 	if e.journal == nil {
 		return
 	}
 	e.noted = appendCommand(e.noted, cmd, args)
 	e.effects++
+	e.churn++
 }
 
 // hook sees each command before miniredis does: it refuses what the store
@@ -140,6 +187,17 @@ func (e *engine) hook(c *server.Peer, cmd string, args ...string) bool {
 		return e.moveExpiry(c, cmd, args)
 	case "XADD":
 		return e.addToStream(c, args)
+	case "EVAL":
+		if len(args) > 0 {
+			e.scripts[args[0]] = struct{}{}
+		}
+	case "SCRIPT":
+		switch {
+		case len(args) == 2 && strings.EqualFold(args[0], "LOAD"):
+			e.scripts[args[1]] = struct{}{}
+		case len(args) > 0 && strings.EqualFold(args[0], "FLUSH"):
+			clear(e.scripts)
+		}
 	}
 	if e.writes(cmd) {
 		e.note(cmd, args...)

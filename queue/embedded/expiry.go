@@ -19,7 +19,8 @@ import (
 // maxExpiry keeps absolute times within a [time.Duration]; it is in 2262.
 const maxExpiry = int64(1<<63-1) / int64(time.Millisecond)
 
-// expire deletes the keys whose time has come.
+// expire deletes the keys whose time has come. That is noted: should the
+// machine's clock be set back while the store is closed, they stay gone.
 func (e *engine) expire() {
 	now := e.now.UnixMilli()
 	for len(e.expiries.heap) > 0 && e.expiries.heap[0].at <= now {
@@ -29,6 +30,7 @@ func (e *engine) expire() {
 		case at == 0: // the key is gone, or made permanent
 		case at <= now:
 			e.m.DB(0).Del(due.key)
+			e.note("DEL", due.key)
 		default:
 			e.expiries.set(due.key, at)
 		}

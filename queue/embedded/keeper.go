@@ -22,6 +22,7 @@ type keeper struct {
 
 	// Of the last snapshot; guarded by the engine's lock.
 	bytes, commands int64
+	held            time.Duration // how long commands waited for it
 }
 
 func newKeeper(opts Options, e *engine, id storeID, bytes, commands int64) *keeper {
@@ -111,13 +112,21 @@ func (k *keeper) compact() error {
 		return err
 	}
 	s := k.engine.state()
+	if k.engine.churn >= max(k.opts.renewAfter, 4*int64(len(s.commands))) {
+		if err := k.engine.renew(s); err != nil {
+			k.engine.mu.Unlock()
+			return err
+		}
+	}
 	k.engine.mu.Unlock()
 	held := time.Since(began)
 	size, err := writeSnapshot(k.opts.fs, k.opts.Dir, k.id, s)
 	if err != nil {
 		return err
 	}
-	k.remember(size, int64(len(s.commands)))
+	k.engine.mu.Lock()
+	k.bytes, k.commands, k.held = size, int64(len(s.commands)), held
+	k.engine.mu.Unlock()
 	k.log.Info("embedded store: compacted", "bytes", size, "commands", len(s.commands), "held", held, "took", time.Since(began))
 	return removeObsolete(k.opts.Dir, s.seq)
 }
@@ -143,10 +152,4 @@ func (k *keeper) recover() error {
 		k.log.Warn("embedded store: could not remove old files", "error", err)
 	}
 	return nil
-}
-
-func (k *keeper) remember(bytes, commands int64) {
-	k.engine.mu.Lock()
-	defer k.engine.mu.Unlock()
-	k.bytes, k.commands = bytes, commands
 }

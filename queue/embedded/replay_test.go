@@ -178,6 +178,12 @@ func TestClockNeverGoesBackAndNeverStands(t *testing.T) {
 	if got := s.Client().Exists(bg, "k").Val(); got != 0 {
 		t.Error("the key did not end")
 	}
+	crash(s)
+	clock.at = clock.at.Add(-time.Hour)
+	s = open(t, Options{Dir: dir, Now: clock.now})
+	if got := s.Client().Exists(bg, "k").Val(); got != 0 {
+		t.Error("a key that had ended came back with the clock")
+	}
 }
 
 func TestManyKeysAreReadBack(t *testing.T) {

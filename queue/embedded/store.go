@@ -53,11 +53,12 @@ type Options struct {
 	// are also twice the last snapshot. Default: 16 MiB.
 	CompactBytes int64
 	// CompactCommands is how many journalled writes begin a compaction, if
-	// they are also twice the last snapshot's. They take some 5 µs each to
-	// replay. Default: 500,000.
+	// they are also twice the last snapshot's. They take some 10 µs each to
+	// replay. Default: 250,000.
 	CompactCommands int64
 
-	fs filesystem
+	fs         filesystem
+	renewAfter int64 // writes after which a compaction renews the engine
 }
 
 // Validate says which field is wrong.
@@ -84,7 +85,10 @@ func (o Options) withDefaults() Options {
 		o.CompactBytes = 16 << 20
 	}
 	if o.CompactCommands == 0 {
-		o.CompactCommands = 500_000
+		o.CompactCommands = 250_000
+	}
+	if o.renewAfter == 0 {
+		o.renewAfter = 1_000_000
 	}
 	if o.fs == nil {
 		o.fs = disk{}

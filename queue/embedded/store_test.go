@@ -61,6 +61,9 @@ func contents(s *Store) [][]string {
 	s.engine.mu.Lock()
 	defer s.engine.mu.Unlock()
 	s.engine.begin(s.engine.clock.tick())
+	if err := s.engine.durable(s.engine.end()); err != nil {
+		panic(err)
+	}
 	return s.engine.state().commands
 }
 
