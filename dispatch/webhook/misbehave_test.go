@@ -95,6 +95,18 @@ func TestMisbehavingHandlers(t *testing.T) {
 	}
 }
 
+// The bound of the headers is where it is said to be.
+func TestHeaderBound(t *testing.T) {
+	for kib, want := range map[int]dispatch.Verdict{60: dispatch.Done, 68: dispatch.Retry} {
+		target, _ := serveRaw(t, func(c *net.TCPConn, _ []byte) {
+			_, _ = io.WriteString(c, "HTTP/1.1 204 x\r\n"+strings.Repeat("X: "+strings.Repeat("x", 1019)+"\r\n", kib)+"\r\n")
+		})
+		if out, _ := newTestDeliverer(t, Options{}).Send(context.Background(), testType(target), testLease()); out.Verdict != want {
+			t.Errorf("%d KiB: %+v", kib, out)
+		}
+	}
+}
+
 // reset closes so that the peer sees a reset.
 func reset(c *net.TCPConn, _ []byte) { _ = c.SetLinger(0) }
 

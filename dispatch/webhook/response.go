@@ -79,7 +79,7 @@ func (d *Deliverer) verdict(resp *http.Response) dispatch.Outcome {
 	}
 	out := dispatch.Outcome{Err: statusLine(status)}
 	switch {
-	case strings.EqualFold(strings.TrimSpace(resp.Header.Get(headerNoRetry)), "true"):
+	case strings.EqualFold(resp.Header.Get(headerNoRetry), "true"):
 		out.Verdict = dispatch.Dead
 		out.Err += ", and the handler said deetoo-no-retry"
 	case status == statusNoRetry:
