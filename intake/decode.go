@@ -3,9 +3,13 @@ package intake
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
@@ -101,7 +105,7 @@ func decodeWhen(raw json.RawMessage) (time.Time, error) {
 		}
 		at = time.UnixMilli(int64(ms))
 	}
-	if at.Year() < 1970 || at.After(time.Now().Add(queue.MaxDelay)) {
+	if at.UTC().Year() < 1970 || at.After(time.Now().Add(queue.MaxDelay)) {
 		return time.Time{}, bad
 	}
 	if at.IsZero() || at.UnixMilli() <= 0 {
@@ -145,12 +149,31 @@ func DecodeLegacyJob(typ string, data []byte) (queue.Job, error) {
 	var titled struct {
 		Title string `json:"title"`
 	}
-	if json.Unmarshal(in.JobData, &titled) == nil && len(titled.Title) <= queue.MaxTitleLength {
-		j.Title = titled.Title
+	if json.Unmarshal(in.JobData, &titled) == nil {
+		j.Title = titleOf(titled.Title)
 	}
 	at, err := decodeWhen(in.When)
 	j.RunAt = at
 	return j, err
+}
+
+// titleOf makes a valid title of a text that was not meant to be one: a job is
+// not refused for it.
+func titleOf(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "�"))
+	if len(text) <= queue.MaxTitleLength {
+		return text
+	}
+	end := queue.MaxTitleLength - len("…")
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
 }
 
 // Item is one job of a batch, or why it is none.
@@ -160,15 +183,23 @@ type Item struct {
 }
 
 // DecodeBatch reads many jobs, each with decode: a JSON array, or if ndjson is
-// true an object a line (blank lines are passed over). An item that is no valid job has its error; the
-// error of the call says that the whole is malformed or more than max.
+// true an object a line (blank lines are passed over). An item that is JSON but no valid job has
+// its own error. The error of the call, an *invalid.Error, says that the whole is malformed
+// (any line that is not JSON makes it so), empty, or more than limit.
 func DecodeBatch(typ string, data []byte, ndjson bool, limit int, decode func(typ string, data []byte) (queue.Job, error)) ([]Item, error) {
 	var raws []json.RawMessage
 	if ndjson {
 		for line := range bytes.SplitSeq(data, []byte{'\n'}) {
-			if line = bytes.TrimSpace(line); len(line) > 0 {
-				raws = append(raws, line)
+			if line = bytes.TrimSpace(line); len(line) == 0 {
+				continue
 			}
+			if len(raws) == limit {
+				return nil, invalid.Errorf("", "must be at most %d jobs in one request", limit)
+			}
+			if err := strictjson.Valid(line); err != nil {
+				return nil, inItem(err, len(raws))
+			}
+			raws = append(raws, line)
 		}
 	} else if err := strictjson.Decode(data, &raws); err != nil {
 		return nil, err
@@ -184,4 +215,12 @@ func DecodeBatch(typ string, data []byte, ndjson bool, limit int, decode func(ty
 		items[i].Job, items[i].Err = decode(typ, raw)
 	}
 	return items, nil
+}
+
+// inItem names the item that an error is about.
+func inItem(err error, i int) error {
+	if bad, ok := errors.AsType[*invalid.Error](err); ok {
+		return bad.In("[" + strconv.Itoa(i) + "]")
+	}
+	return err
 }

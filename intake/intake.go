@@ -14,6 +14,10 @@ import (
 	"github.com/deetoo/deetoo/registry"
 )
 
+// ErrTooLarge: a job's data is larger than Options.MaxJobSize. It comes with an
+// *invalid.Error that names field and limit.
+var ErrTooLarge = errors.New("the job is too large")
+
 // Options of an Intake. Queue, Store and Directory are required.
 type Options struct {
 	Queue     *queue.Queue
@@ -52,7 +56,7 @@ func (o Options) Validate() error {
 //
 // Every method checks the caller's token: an error then is an
 // *auth.ScopeError or *auth.TypeError. Beside these come *invalid.Error,
-// *registry.NotFoundError, *registry.VersionMismatchError, and the sentinels of package queue; a Redis that is
+// *registry.NotFoundError, *registry.VersionMismatchError, ErrTooLarge, and the sentinels of package queue; a Redis that is
 // away is always queue.ErrUnavailable.
 type Intake struct {
 	opts Options
@@ -110,6 +114,15 @@ func (in *Intake) known(ctx context.Context, who *auth.Identity, scope auth.Scop
 	}
 	in.opts.Directory.Note(t)
 	return &t, nil
+}
+
+// knownJob is known for what is done with one job, whose ID has to be one.
+func (in *Intake) knownJob(ctx context.Context, who *auth.Identity, scope auth.Scope, typ, id string) (*registry.Type, error) {
+	t, err := in.known(ctx, who, scope, typ)
+	if err != nil {
+		return nil, err
+	}
+	return t, queue.ValidateID(id)
 }
 
 // hideNames takes from a not-found error the nearest names that the caller may not see.

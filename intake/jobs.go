@@ -58,14 +58,14 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 
 func (in *Intake) check(j *queue.Job) error {
 	if len(j.Data) > in.opts.MaxJobSize {
-		return invalid.Errorf("data", "must be at most %d bytes", in.opts.MaxJobSize)
+		return fmt.Errorf("%w: %w", ErrTooLarge, invalid.Errorf("data", "must be at most %d bytes", in.opts.MaxJobSize))
 	}
 	return j.Validate()
 }
 
 // Job returns a job with its data and result.
 func (in *Intake) Job(ctx context.Context, who *auth.Identity, typ, id string) (*queue.Job, error) {
-	if _, err := in.known(ctx, who, auth.JobsRead, typ); err != nil {
+	if _, err := in.knownJob(ctx, who, auth.JobsRead, typ, id); err != nil {
 		return nil, err
 	}
 	return in.opts.Queue.Get(ctx, typ, id)
@@ -73,7 +73,7 @@ func (in *Intake) Job(ctx context.Context, who *auth.Identity, typ, id string) (
 
 // Attempts returns a job's history, oldest first.
 func (in *Intake) Attempts(ctx context.Context, who *auth.Identity, typ, id string) ([]queue.Attempt, error) {
-	if _, err := in.known(ctx, who, auth.JobsRead, typ); err != nil {
+	if _, err := in.knownJob(ctx, who, auth.JobsRead, typ, id); err != nil {
 		return nil, err
 	}
 	return in.opts.Queue.Attempts(ctx, typ, id)
@@ -89,7 +89,7 @@ func (in *Intake) Jobs(ctx context.Context, who *auth.Identity, typ string, stat
 
 // Cancel calls a job off; see queue.Queue.Cancel.
 func (in *Intake) Cancel(ctx context.Context, who *auth.Identity, typ, id string) (queue.State, error) {
-	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+	if _, err := in.knownJob(ctx, who, auth.JobsWrite, typ, id); err != nil {
 		return "", err
 	}
 	state, err := in.opts.Queue.Cancel(ctx, typ, id)
@@ -110,7 +110,7 @@ func (in *Intake) Promote(ctx context.Context, who *auth.Identity, typ, id strin
 }
 
 func (in *Intake) requeue(ctx context.Context, who *auth.Identity, typ, id string, do func(ctx context.Context, typ, id string) error) error {
-	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+	if _, err := in.knownJob(ctx, who, auth.JobsWrite, typ, id); err != nil {
 		return err
 	}
 	if err := do(ctx, typ, id); err != nil {
@@ -140,7 +140,7 @@ func (in *Intake) Purge(ctx context.Context, who *auth.Identity, typ string, sta
 
 // Why says in a sentence why a job is not running now, or what became of it.
 func (in *Intake) Why(ctx context.Context, who *auth.Identity, typ, id string) (string, *queue.Job, error) {
-	t, err := in.known(ctx, who, auth.JobsRead, typ)
+	t, err := in.knownJob(ctx, who, auth.JobsRead, typ, id)
 	if err != nil {
 		return "", nil, err
 	}

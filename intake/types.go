@@ -9,6 +9,7 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"golang.org/x/sync/errgroup"
 )
 
 // Type returns a job type.
@@ -163,6 +164,35 @@ func (in *Intake) Stats(ctx context.Context, who *auth.Identity, name string) (q
 		return queue.Stats{}, err
 	}
 	return in.opts.Queue.Stats(ctx, name)
+}
+
+// TypeStats are the counts of one type.
+type TypeStats struct {
+	Type string
+	queue.Stats
+}
+
+// AllStats counts the jobs of every type the caller reaches, sorted by name.
+func (in *Intake) AllStats(ctx context.Context, who *auth.Identity) ([]TypeStats, error) {
+	if err := who.Require(auth.JobsRead, ""); err != nil {
+		return nil, err
+	}
+	var out []TypeStats
+	for _, t := range in.opts.Directory.List() {
+		if who.CanType(t.Name) {
+			out = append(out, TypeStats{Type: t.Name})
+		}
+	}
+	// One round trip a type, a few at a time: types may live on different shards.
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i := range out {
+		group.Go(func() (err error) {
+			out[i].Stats, err = in.opts.Queue.Stats(ctx, out[i].Type)
+			return err
+		})
+	}
+	return out, group.Wait()
 }
 
 // changed makes a stored change seen in this process and in force in the queue.
