@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/deetoo/deetoo/invalid"
@@ -20,7 +21,9 @@ type Queue interface {
 	Lease() time.Duration
 }
 
-// Pauser pauses a type for everybody, with a reason for people.
+// Pauser pauses a type for everybody, with a reason for people. When it returns
+// nil the queue gives out no more jobs of the type: its settings are in force,
+// not only stored.
 type Pauser func(ctx context.Context, typ, reason string) error
 
 // OnTimeout says what becomes of attempts still running when Stop's deadline comes.
@@ -78,10 +81,16 @@ type Dispatcher struct {
 	stopping bool
 	wakesUp  bool
 	wg       sync.WaitGroup
+	wait     sync.Once
+	drained  chan struct{} // closed when all lanes are done, after Drain was called
+	stale    atomic.Int64
 
-	// stopWorking ends attempts; lanes stop taking by a channel of their own.
+	// stopWork ends attempts; lanes stop taking by a channel of their own.
 	work     context.Context
 	stopWork context.CancelCauseFunc
+	// giveUp ends the lanes, whatever they still have.
+	giveUp    chan struct{}
+	giveUpNow func()
 }
 
 var (
@@ -104,7 +113,11 @@ func New(opts Options) (*Dispatcher, error) {
 	if opts.OnTimeout == "" {
 		opts.OnTimeout = ReleaseOnTimeout
 	}
-	d := &Dispatcher{opts: opts, lanes: map[string]*lane{}, leaving: map[string]*lane{}}
+	d := &Dispatcher{
+		opts: opts, lanes: map[string]*lane{}, leaving: map[string]*lane{},
+		drained: make(chan struct{}), giveUp: make(chan struct{}),
+	}
+	d.giveUpNow = sync.OnceFunc(func() { close(d.giveUp) })
 	d.work, d.stopWork = context.WithCancelCause(context.Background())
 	return d, nil
 }
@@ -131,17 +144,33 @@ func (d *Dispatcher) Set(t *registry.Type) {
 			<-before.finished
 		}
 		l.run()
+		d.left(l)
+		close(l.finished)
 	})
+}
+
+// left forgets a lane that was removed and has finished.
+func (d *Dispatcher) left(l *lane) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.leaving[l.name] == l {
+		delete(d.leaving, l.name)
+	}
 }
 
 // Remove stops taking jobs of a type; attempts under way finish and are settled.
 func (d *Dispatcher) Remove(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l := d.lanes[name]; l != nil {
-		delete(d.lanes, name)
+	l := d.lanes[name]
+	if l == nil {
+		return
+	}
+	l.stopTaking()
+	delete(d.lanes, name)
+	// If an older lane still finishes, this one waits for it and has nothing yet.
+	if d.leaving[name] == nil {
 		d.leaving[name] = l
-		l.stopTaking()
 	}
 }
 
@@ -155,8 +184,10 @@ func (d *Dispatcher) Heard(e queue.Event) {
 			l.signal()
 		}
 	case e.Cancel != "":
-		if l := d.lane(e.Type); l != nil {
-			l.cancelled(e.Cancel)
+		for _, l := range []*lane{d.lanes[e.Type], d.leaving[e.Type]} {
+			if l != nil {
+				l.cancelled(e.Cancel)
+			}
 		}
 	default:
 		if l := d.lanes[e.Type]; l != nil {
@@ -165,17 +196,15 @@ func (d *Dispatcher) Heard(e queue.Event) {
 	}
 }
 
-func (d *Dispatcher) lane(name string) *lane {
-	if l := d.lanes[name]; l != nil {
-		return l
-	}
-	return d.leaving[name]
-}
-
 // WakesArrive says whether wakes arrive at present: if not, lanes poll.
 func (d *Dispatcher) WakesArrive(up bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.wakesUp && !up {
+		for _, l := range d.lanes { // they sleep on the promise of a wake
+			l.signal()
+		}
+	}
 	d.wakesUp = up
 }
 
@@ -201,6 +230,10 @@ func (d *Dispatcher) Running() int {
 	return n
 }
 
+// Stale counts the settlements that changed nothing, because the lease had been
+// lost: the job ran, or runs, again.
+func (d *Dispatcher) Stale() int64 { return d.stale.Load() }
+
 // Drain stops taking jobs and returns when all attempts under way are settled,
 // or ctx ends.
 func (d *Dispatcher) Drain(ctx context.Context) error {
@@ -210,13 +243,14 @@ func (d *Dispatcher) Drain(ctx context.Context) error {
 		l.stopTaking()
 	}
 	d.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		d.wg.Wait()
-		close(done)
-	}()
+	d.wait.Do(func() {
+		go func() {
+			d.wg.Wait()
+			close(d.drained)
+		}()
+	})
 	select {
-	case <-done:
+	case <-d.drained:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%d attempts still running: %w", d.Running(), context.Cause(ctx))
@@ -228,7 +262,8 @@ const settleGrace = 5 * time.Second
 
 // Stop drains until ctx ends; what still runs then is aborted, and released or
 // failed as OnTimeout says. It returns an error if that happened. What cannot
-// even be settled is taken over by others when its lease ends.
+// even be settled is taken over by others when its lease ends. Calling it again
+// is harmless; an earlier deadline than the first one's counts.
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	err := d.Drain(ctx)
 	d.stopWork(errStopping)
@@ -238,6 +273,7 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
 	defer cancel()
 	if again := d.Drain(grace); again != nil {
+		d.giveUpNow()
 		return fmt.Errorf("%w, and could not be settled in %s", err, settleGrace)
 	}
 	return err

@@ -23,32 +23,27 @@ type lane struct {
 	cancels  chan string
 	stop     chan struct{}
 	stopOnce sync.Once
-	finished chan struct{} // closed when run has returned
+	finished chan struct{} // closed when the lane is done
+	done     chan result
 
 	// ----
-	done     chan result
 	inflight map[string]*attempt // by token: a job may come back while its lost attempt still ends
 	pending  []queue.Settlement
 	request  *queue.Request // sent, but not answered yet: to be repeated
+	gone     []result       // found their endpoint gone: kept until the type is paused
+	goneAt   time.Time      // when the first of them ended
 	log      *slog.Logger
 	failures int       // exchanges failed in a row
-	lookAt   time.Time // when the lane next looks at Redis unasked
+	unheard  int       // renewals failed in a row
+	lookedAt time.Time // when the lane last looked at Redis
+	lookAt   time.Time // when it next does, unasked
 	renewAt  time.Time // when the leases are next renewed, if there are any
+	pauseAt  time.Time // when the type is next tried to be paused, if any are gone
 }
 
-// attempt is one job being delivered.
-type attempt struct {
-	lease  *queue.Lease
-	cancel context.CancelCauseFunc
-	// cutoff cancels the attempt before its last confirmed lease ends.
-	cutoff *time.Timer
-}
-
-type result struct {
-	lease   *queue.Lease
-	outcome Outcome
-	took    time.Duration
-}
+// pace is how long a busy lane collects results before it settles them
+// together: fewer round trips, and no slower where it is not busy.
+const pace = time.Millisecond
 
 func newLane(d *Dispatcher, t *registry.Type) *lane {
 	l := &lane{
@@ -78,10 +73,18 @@ func (l *lane) cancelled(id string) {
 
 func (l *lane) stopTaking() { l.stopOnce.Do(func() { close(l.stop) }) }
 
+func (l *lane) stopping() bool {
+	select {
+	case <-l.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 // run claims, attempts and settles until it is told to stop and nothing is left.
 func (l *lane) run() {
-	defer close(l.finished)
-	timer := time.NewTimer(time.Hour)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stop := l.stop
 	for {
@@ -89,41 +92,66 @@ func (l *lane) run() {
 		case r := <-l.done:
 			l.finish(r)
 			l.collect()
-			l.lookAt = time.Time{}
+			l.soon()
 		case <-l.wake:
-			l.lookAt = time.Time{}
+			l.soon()
 		case <-timer.C:
 		case id := <-l.cancels:
-			for _, a := range l.inflight {
-				if a.lease.ID == id {
-					l.renewAt = time.Time{}
-				}
-			}
+			l.renewFor(id)
 		case <-stop:
 			stop = nil
-		}
-		l.renew()
-		if !time.Now().Before(l.lookAt) && (stop != nil || l.unsettled()) {
-			l.lookAt = time.Now().Add(l.exchange(stop == nil))
-		}
-		if stop == nil && len(l.inflight) == 0 && !l.unsettled() {
+		case <-l.d.giveUp:
 			return
 		}
-		if l.d.work.Err() != nil && len(l.inflight) == 0 && l.failures >= 3 {
-			return // Redis is gone and so are we: the leases end by themselves
+		l.renew()
+		l.pause()
+		if !time.Now().Before(l.lookAt) && (!l.stopping() || l.unsettled()) {
+			l.exchange()
 		}
-		timer.Reset(l.idle(stop == nil))
+		if l.stopping() && len(l.inflight) == 0 && (!l.unsettled() || l.forlorn()) {
+			return
+		}
+		timer.Reset(l.idle())
 	}
 }
 
 // unsettled reports whether there is something Redis must hear.
-func (l *lane) unsettled() bool { return len(l.pending) > 0 || l.request != nil }
+func (l *lane) unsettled() bool { return len(l.pending) > 0 || l.request != nil || len(l.gone) > 0 }
+
+// forlorn reports that Redis does not answer and that it has nothing to hear
+// but a claim that may have brought jobs: they need not be waited for, since
+// their leases end by themselves.
+func (l *lane) forlorn() bool {
+	return l.failures >= 3 && len(l.pending) == 0 && len(l.gone) == 0 && len(l.request.Done) == 0
+}
+
+// soon has the lane look at Redis: at once if it is not busy, or if enough slots
+// wait to be filled again, else when it has collected for a moment. While Redis
+// does not answer, it is asked in its own time.
+func (l *lane) soon() {
+	if l.failures > 0 {
+		return
+	}
+	at := l.lookedAt.Add(pace)
+	if len(l.inflight) == 0 || len(l.pending) > l.typ.Load().Concurrency/4 {
+		at = time.Time{}
+	}
+	if at.Before(l.lookAt) {
+		l.lookAt = at
+	}
+}
 
 // idle is how long nothing is to be done unless something happens.
-func (l *lane) idle(stopping bool) time.Duration {
+func (l *lane) idle() time.Duration {
 	at := l.lookAt
-	if len(l.inflight) > 0 && (l.renewAt.Before(at) || (stopping && !l.unsettled())) {
+	if l.stopping() && !l.unsettled() {
+		at = l.renewAt // for the attempts that are left
+	}
+	if len(l.inflight) > 0 && l.renewAt.Before(at) {
 		at = l.renewAt
+	}
+	if len(l.gone) > 0 && l.pauseAt.Before(at) {
+		at = l.pauseAt
 	}
 	return max(time.Until(at), 0)
 }
@@ -140,55 +168,60 @@ func (l *lane) collect() {
 	}
 }
 
-// exchange settles what is pending, claims what there is room for, and returns
-// how long the lane may sleep.
-func (l *lane) exchange(stopping bool) time.Duration {
-	t := l.typ.Load()
-	for {
-		if l.request == nil {
-			n := min(len(l.pending), queue.MaxSettlements)
-			l.request = &queue.Request{Done: l.pending[:n:n]}
-			l.pending = l.pending[n:]
-			if !stopping && !t.Paused {
-				l.request.Want = max(t.Concurrency-len(l.inflight), 0)
-			}
+// exchange settles what is pending and claims what there is room for. It sets
+// when the lane next looks.
+func (l *lane) exchange() {
+	if l.request == nil {
+		l.request = l.newRequest()
+	}
+	l.lookedAt = time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience())
+	batch, err := l.d.opts.Queue.ExchangeRequest(ctx, l.name, l.request)
+	cancel()
+	if err != nil {
+		if l.failures++; l.failures == 1 {
+			l.log.Warn("cannot reach the queue; trying on", "error", err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), l.d.opts.Queue.Lease())
-		batch, err := l.d.opts.Queue.ExchangeRequest(ctx, l.name, l.request)
-		cancel()
-		if err != nil {
-			if l.failures++; l.failures == 1 {
-				l.log.Warn("cannot reach the queue; trying on", "error", err)
-			}
-			return min(50*time.Millisecond<<min(l.failures, 5), l.d.opts.Poll)
-		}
-		if l.failures > 0 {
-			l.log.Info("the queue is back", "failures", l.failures)
-			l.failures = 0
-		}
-		want := l.request.Want
-		l.request = nil
-		for _, id := range batch.Stale {
-			l.log.Warn("an attempt's lease was lost before it was settled: the job runs again or has ended", "job", id)
-		}
-		if stopping {
-			l.giveBack(batch.Leases)
-		} else {
-			l.start(batch.Leases)
-		}
-		l.collect()
-		if len(l.pending) == 0 && (len(batch.Leases) == 0 || len(batch.Leases) >= want || batch.Waiting == 0 || batch.Active >= batch.Limit) {
-			return l.sleep(batch, want)
-		}
+		wait := min(50*time.Millisecond<<min(l.failures, 5), l.d.opts.Poll)
+		l.lookAt = time.Now().Add(wait/2 + rand.N(wait/2+1))
+		return
+	}
+	if l.failures > 0 {
+		l.log.Info("the queue is back", "failures", l.failures)
+		l.failures = 0
+	}
+	want := l.request.Want
+	l.request = nil
+	for _, id := range batch.Stale {
+		l.d.stale.Add(1)
+		l.log.Warn("an attempt's lease was lost before it was settled: the job runs again or has ended", "job", id)
+	}
+	l.start(batch.Leases)
+	l.collect()
+	l.lookAt = time.Now().Add(l.sleep(batch, want))
+	switch {
+	case len(batch.Leases) > 0 && len(batch.Leases) < want && batch.Waiting > 0 && batch.Active < batch.Limit:
+		l.lookAt = time.Time{} // there are more than one request brings
+	case len(l.pending) > 0:
+		l.soon()
 	}
 }
 
-// giveBack returns jobs that a repeated request brought after the lane was told to stop.
-func (l *lane) giveBack(leases []queue.Lease) {
-	for _, lease := range leases {
-		l.pending = append(l.pending, queue.Settlement{ID: lease.ID, Token: lease.Token, Verdict: queue.Release})
+func (l *lane) newRequest() *queue.Request {
+	n := min(len(l.pending), queue.MaxSettlements)
+	r := &queue.Request{Done: l.pending[:n:n]}
+	if l.pending = l.pending[n:]; len(l.pending) == 0 {
+		l.pending = nil
 	}
+	if t := l.typ.Load(); !l.stopping() && !t.Paused && len(l.gone) == 0 {
+		r.Want = max(t.Concurrency-len(l.inflight), 0)
+	}
+	return r
 }
+
+// patience is how long one call of Redis may take: short enough that leases
+// are renewed between two that hang.
+func (l *lane) patience() time.Duration { return l.d.opts.Queue.Lease() / 5 }
 
 // sleep is how long there is nothing to do, as far as Redis knows; a poll
 // makes up for lost wakes.
@@ -202,83 +235,4 @@ func (l *lane) sleep(b queue.Batch, want int) time.Duration {
 		poll = min(poll, max(b.Next, time.Millisecond))
 	}
 	return poll
-}
-
-// start begins an attempt at each lease.
-func (l *lane) start(leases []queue.Lease) {
-	for i := range leases {
-		lease := &leases[i]
-		ctx, cancel := context.WithCancelCause(l.d.work)
-		a := &attempt{lease: lease, cancel: cancel}
-		a.cutoff = time.AfterFunc(time.Until(lease.Deadline)-l.margin(), func() { cancel(errLeaseLost) })
-		if len(l.inflight) == 0 {
-			l.renewAt = time.Now().Add(l.d.opts.Queue.Lease() / 3)
-		}
-		l.inflight[lease.Token] = a
-		l.running.Add(1)
-		typ := l.typ.Load()
-		go func() {
-			begun := time.Now()
-			out := l.deliver(ctx, typ, lease)
-			l.done <- result{lease, out, time.Since(begun)}
-		}()
-	}
-}
-
-// margin is how long before its lease ends an attempt is called off.
-func (l *lane) margin() time.Duration { return l.d.opts.Queue.Lease() / 15 }
-
-func (l *lane) deliver(ctx context.Context, t *registry.Type, lease *queue.Lease) (out Outcome) {
-	defer func() {
-		if p := recover(); p != nil {
-			// The value may quote data; the log has it only by its type.
-			l.log.Error("a deliverer panicked", "job", lease.ID, "panic", panicType(p))
-			out = Outcome{Err: "the handler panicked"}
-		}
-	}()
-	timeout := t.Timeout
-	if lease.Timeout > 0 {
-		timeout = lease.Timeout
-	}
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, context.DeadlineExceeded)
-		defer cancel()
-	}
-	return l.d.opts.Deliverer.Deliver(ctx, lease)
-}
-
-// renew extends all leases if it is time, and aborts attempts whose lease is
-// lost or whose job is cancelled.
-func (l *lane) renew() {
-	if len(l.inflight) == 0 || time.Now().Before(l.renewAt) {
-		return
-	}
-	lease := l.d.opts.Queue.Lease()
-	leases := make([]*queue.Lease, 0, len(l.inflight))
-	for _, a := range l.inflight {
-		leases = append(leases, a.lease)
-	}
-	sent := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), lease/3)
-	renewals, err := l.d.opts.Queue.Renew(ctx, l.name, leases)
-	cancel()
-	if err != nil {
-		l.log.Warn("cannot renew leases; trying on until they end", "error", err)
-		l.renewAt = time.Now().Add(lease / 15)
-	} else {
-		l.renewAt = sent.Add(lease / 3)
-	}
-	for i, r := range renewals {
-		a := l.inflight[leases[i].Token]
-		switch r {
-		case queue.Lost:
-			l.log.Warn("a lease was lost; its attempt is called off", "job", a.lease.ID)
-			a.cancel(errLeaseLost)
-			continue
-		case queue.CancelRequested:
-			a.cancel(errCancelled)
-		}
-		a.cutoff.Reset(time.Until(sent.Add(lease)) - l.margin())
-	}
 }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -10,7 +11,7 @@ import (
 	"github.com/deetoo/deetoo/registry"
 )
 
-// finish turns the result of an attempt into a settlement.
+// finish takes note of the result of an attempt.
 func (l *lane) finish(r result) {
 	a := l.inflight[r.lease.Token]
 	delete(l.inflight, r.lease.Token)
@@ -18,14 +19,17 @@ func (l *lane) finish(r result) {
 	a.cutoff.Stop()
 	a.cancel(nil)
 	l.log.Debug("attempt", "job", r.lease.ID, "attempt", r.lease.Attempt, "status", r.outcome.Status, "error", r.outcome.Err, "duration", r.took)
-
-	s := l.settlement(r)
 	if r.outcome.Verdict == Pause {
-		l.pause(r)
+		if len(l.gone) == 0 {
+			l.goneAt, l.pauseAt = time.Now(), time.Time{}
+		}
+		l.gone = append(l.gone, r)
+		return
 	}
-	l.pending = append(l.pending, s)
+	l.pending = append(l.pending, l.settlement(r))
 }
 
+// settlement says what becomes of a job after an attempt.
 func (l *lane) settlement(r result) queue.Settlement {
 	t, o := l.typ.Load(), r.outcome
 	s := queue.Settlement{
@@ -34,41 +38,82 @@ func (l *lane) settlement(r result) queue.Settlement {
 			N: r.lease.Attempt, StartedAt: r.lease.StartedAt.UnixMilli(), Duration: r.took.Milliseconds(),
 			Status: o.Status, Error: o.Err, Excerpt: o.Excerpt,
 		},
-	}
-	verdict := o.Verdict
-	if verdict == Release && l.d.work.Err() != nil && l.d.opts.OnTimeout == FailOnTimeout {
-		verdict, s.Attempt.Error = Retry, "still running when the dispatcher shut down"
+		Hold: o.RetryAfter,
 	}
 	maxAttempts := t.Retry.MaxAttempts
 	if r.lease.MaxAttempts > 0 {
 		maxAttempts = r.lease.MaxAttempts
 	}
-	switch {
+	switch verdict := l.verdict(r); {
 	case verdict == Done:
 		s.Verdict, s.Attempt.Outcome = queue.Done, "succeeded"
 	case verdict == Dead || (verdict == Retry && r.lease.Attempt >= maxAttempts):
 		s.Verdict, s.Attempt.Outcome = queue.Bury, "dead"
 	case verdict == Retry:
 		s.Verdict, s.Attempt.Outcome = queue.Retry, "failed"
-		s.Delay = Backoff(t.Retry, r.lease.Attempt)
-		if o.RetryAfter > 0 {
-			s.Delay, s.Hold = o.RetryAfter, o.RetryAfter
+		if s.Delay = o.RetryAfter; s.Delay <= 0 {
+			s.Delay = Backoff(t.Retry, r.lease.Attempt)
 		}
 	default:
-		s.Verdict, s.Attempt.Outcome = queue.Release, "released"
+		s.Verdict, s.Attempt.Outcome, s.Hold = queue.Release, "released", 0
+	}
+	if r.calledOff != nil && s.Verdict != queue.Done {
+		s.Hold = 0
+		switch {
+		case errors.Is(r.calledOff, errCancelled):
+			s.Attempt.Outcome = "cancelled"
+		case s.Verdict != queue.Release && o.Verdict == Release:
+			s.Attempt.Error = "still running when the dispatcher shut down"
+		}
 	}
 	return s
 }
 
-// pause stops the type for everybody before the job that found its endpoint
-// gone is given back, which would otherwise be taken again at once.
-func (l *lane) pause(r result) {
-	ctx, cancel := context.WithTimeout(context.Background(), l.d.opts.Queue.Lease()/3)
-	defer cancel()
-	reason := fmt.Sprintf("the endpoint answered %d for job %s: it is gone", r.outcome.Status, r.lease.ID)
-	if err := l.d.opts.Pause(ctx, l.name, reason); err != nil {
-		l.log.Error("cannot pause a type whose endpoint is gone", "error", err)
+// verdict is the deliverer's, unless the attempt failed because it was called
+// off: that is nobody's failure, and costs no attempt. Only with FailOnTimeout
+// does the end of this dispatcher count as one.
+func (l *lane) verdict(r result) Verdict {
+	v := r.outcome.Verdict
+	if v < Retry || v > Release {
+		v = Retry
 	}
+	if r.calledOff == nil || (v != Retry && v != Release) {
+		return v
+	}
+	if errors.Is(r.calledOff, errStopping) && l.d.opts.OnTimeout == FailOnTimeout {
+		return Retry
+	}
+	return Release
+}
+
+// pause stops the type for everybody before the jobs that found its endpoint
+// gone are given back, which would otherwise be taken again at once. If that
+// fails until their leases are in danger, their attempts count as failed: they
+// come back after a backoff.
+func (l *lane) pause() {
+	if len(l.gone) == 0 || time.Now().Before(l.pauseAt) {
+		return
+	}
+	first := l.gone[0]
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience())
+	err := l.d.opts.Pause(ctx, l.name, fmt.Sprintf("the endpoint answered %d for job %s: it is gone", first.outcome.Status, first.lease.ID))
+	cancel()
+	verdict := Release
+	if err != nil {
+		lease := l.d.opts.Queue.Lease()
+		if time.Since(l.goneAt) < lease/3 {
+			l.pauseAt = time.Now().Add(lease / 15)
+			return
+		}
+		l.log.Error("cannot pause a type whose endpoint is gone", "error", err)
+		verdict = Retry
+	}
+	for _, r := range l.gone {
+		r.outcome.Verdict = verdict
+		l.pending = append(l.pending, l.settlement(r))
+	}
+	l.gone = nil
+	l.soon()
 }
 
 // Backoff is how long a job waits after its nth failed attempt: a random time
@@ -83,11 +128,4 @@ func Backoff(r registry.Retry, n int) time.Duration {
 		return most
 	}
 	return rand.N(most + 1)
-}
-
-func panicType(p any) string {
-	if err, ok := p.(error); ok {
-		return fmt.Sprintf("%T", err)
-	}
-	return fmt.Sprintf("a %T", p)
 }

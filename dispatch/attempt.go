@@ -1,0 +1,156 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+// attempt is one job being delivered.
+type attempt struct {
+	lease  *queue.Lease
+	cancel context.CancelCauseFunc
+	// cutoff cancels the attempt before its last confirmed lease ends.
+	cutoff *time.Timer
+	// lost says that the lease is: there is nothing left to renew.
+	lost bool
+}
+
+type result struct {
+	lease   *queue.Lease
+	outcome Outcome
+	took    time.Duration
+	// calledOff is why the attempt was aborted, if it was: not for its timeout.
+	calledOff error
+}
+
+// start begins an attempt at each lease. What comes too late, because the lane
+// stops or a repeated request brought it near its lease's end, is given back.
+func (l *lane) start(leases []queue.Lease) {
+	lease, typ, stopping := l.d.opts.Queue.Lease(), l.typ.Load(), l.stopping()
+	for i := range leases {
+		j := &leases[i]
+		left := time.Until(j.Deadline) - l.margin()
+		if stopping || left <= 0 {
+			l.pending = append(l.pending, queue.Settlement{ID: j.ID, Token: j.Token, Verdict: queue.Release})
+			continue
+		}
+		// Renewed when a third of the lease has gone, which with a repeated
+		// request may be now.
+		if at := j.Deadline.Add(-lease + lease/3); len(l.inflight) == 0 || at.Before(l.renewAt) {
+			l.renewAt = at
+		}
+		ctx, cancel := context.WithCancelCause(l.d.work)
+		a := &attempt{lease: j, cancel: cancel}
+		a.cutoff = time.AfterFunc(left, func() { cancel(errLeaseLost) })
+		l.inflight[j.Token] = a
+		l.running.Add(1)
+		go l.attempt(ctx, typ, j)
+	}
+}
+
+// margin is how long before its lease ends an attempt is called off.
+func (l *lane) margin() time.Duration { return l.d.opts.Queue.Lease() / 15 }
+
+// attempt delivers one job. A deliverer that panics, or ends its goroutine, has failed.
+func (l *lane) attempt(ctx context.Context, t *registry.Type, lease *queue.Lease) {
+	begun := time.Now()
+	out := Outcome{Err: "the handler ended its goroutine"}
+	defer func() {
+		if p := recover(); p != nil {
+			// The value may quote data; the log has it only by its type.
+			l.log.Error("a deliverer panicked", "job", lease.ID, "panic", panicType(p), "stack", string(debug.Stack()))
+			out = Outcome{Err: "the handler panicked"}
+		}
+		r := result{lease, out, time.Since(begun), context.Cause(ctx)}
+		select {
+		case l.done <- r:
+		case <-l.finished: // the lane gave up on it
+		}
+	}()
+	timeout := t.Timeout
+	if lease.Timeout > 0 {
+		timeout = lease.Timeout
+	}
+	limited := ctx
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	out = l.d.opts.Deliverer.Deliver(limited, lease)
+}
+
+// renewFor has the leases renewed now if the job is among them, or another
+// that was cancelled with it.
+func (l *lane) renewFor(id string) {
+	hinted := map[string]bool{id: true}
+	for more := true; more; {
+		select {
+		case id := <-l.cancels:
+			hinted[id] = true
+		default:
+			more = false
+		}
+	}
+	for _, a := range l.inflight {
+		if hinted[a.lease.ID] {
+			l.renewAt = time.Time{}
+		}
+	}
+}
+
+// renew extends all leases if it is time, and aborts attempts whose lease is
+// lost or whose job is cancelled.
+func (l *lane) renew() {
+	sent := time.Now()
+	if len(l.inflight) == 0 || sent.Before(l.renewAt) {
+		return
+	}
+	lease := l.d.opts.Queue.Lease()
+	l.renewAt = sent.Add(lease / 3)
+	leases := make([]*queue.Lease, 0, len(l.inflight))
+	for _, a := range l.inflight {
+		if !a.lost {
+			leases = append(leases, a.lease)
+		}
+	}
+	if len(leases) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience())
+	renewals, err := l.d.opts.Queue.Renew(ctx, l.name, leases)
+	cancel()
+	if err == nil {
+		l.unheard = 0
+	} else {
+		if l.unheard++; l.unheard == 1 {
+			l.log.Warn("cannot renew leases; trying on until they end", "error", err)
+		}
+		l.renewAt = time.Now().Add(lease / 15)
+	}
+	for i, r := range renewals {
+		a := l.inflight[leases[i].Token]
+		switch r {
+		case queue.Lost:
+			l.log.Warn("a lease was lost; its attempt is called off", "job", a.lease.ID)
+			a.lost = true
+			a.cancel(errLeaseLost)
+			continue
+		case queue.CancelRequested:
+			a.cancel(errCancelled)
+		}
+		a.cutoff.Reset(time.Until(sent.Add(lease)) - l.margin())
+	}
+}
+
+func panicType(p any) string {
+	if err, ok := p.(error); ok {
+		return fmt.Sprintf("%T", err)
+	}
+	return fmt.Sprintf("a %T", p)
+}
