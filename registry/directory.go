@@ -111,7 +111,9 @@ func (d *Directory) Note(t Type) {
 		return
 	}
 	d.noted[t.Name] = true
-	delete(d.stamps, t.Name) // whatever the store says next is compared anew
+	// Whatever the store says next counts, even if a failover took this change back.
+	d.revision = ""
+	delete(d.stamps, t.Name)
 	published := t.Clone()
 	d.publish([]Change{{Name: t.Name, Old: old, New: &published}})
 }

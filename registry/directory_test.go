@@ -174,36 +174,40 @@ func TestDirectoryKeepsNotesOverALateLoad(t *testing.T) {
 
 // A failover may lose a change. The store has the last word.
 func TestDirectoryFollowsARollback(t *testing.T) {
-	client := inProcess(t)
-	s := storeOn(t, client)
-	d := NewDirectory(s, quiet())
-	a := put(t, s, New("a", "http://x.test/"))
-	if err := d.refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	revision, _ := s.revision(t.Context())
-	old, _ := s.records(t.Context())
-	a.Concurrency = 77
-	d.Note(put(t, s, a))
-	if err := d.refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	client.HSet(t.Context(), s.typesKey, "a", old["a"])
-	client.Set(t.Context(), s.revisionKey, revision, 0)
-	if err := d.refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := d.Get("a"); got.Concurrency != 10 {
-		t.Errorf("the lost change is still in view: %d", got.Concurrency)
-	}
-	// Another change makes the lost counter again, with another request ID.
-	a.Concurrency = 55
-	put(t, s, a)
-	if err := d.refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := d.Get("a"); got.Concurrency != 55 {
-		t.Errorf("the change after the rollback is not in view: %d", got.Concurrency)
+	for _, loaded := range []bool{false, true} {
+		t.Run(fmt.Sprintf("loaded=%v", loaded), func(t *testing.T) {
+			client := inProcess(t)
+			s := storeOn(t, client)
+			d := NewDirectory(s, quiet())
+			refresh := func() {
+				t.Helper()
+				if err := d.refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a := put(t, s, New("a", "http://x.test/"))
+			refresh()
+			revision, _ := s.revision(t.Context())
+			old, _ := s.records(t.Context())
+			a.Concurrency = 77
+			d.Note(put(t, s, a))
+			if loaded {
+				refresh()
+			}
+			client.HSet(t.Context(), s.typesKey, "a", old["a"])
+			client.Set(t.Context(), s.revisionKey, revision, 0)
+			refresh()
+			if got, _ := d.Get("a"); got.Concurrency != 10 {
+				t.Errorf("the lost change is still in view: %d", got.Concurrency)
+			}
+			// Another change makes the lost counter again, with another request ID.
+			a.Concurrency = 55
+			put(t, s, a)
+			refresh()
+			if got, _ := d.Get("a"); got.Concurrency != 55 {
+				t.Errorf("the change after the rollback is not in view: %d", got.Concurrency)
+			}
+		})
 	}
 }
 

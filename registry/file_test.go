@@ -174,3 +174,17 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		t.Error("something was stored")
 	}
 }
+
+func TestLoadFileAliases(t *testing.T) {
+	specs := load(t, "types:\n  a: &a {target: 'http://x.test/', concurrency: 3}\n  b: *a\n  c: {<<: *a, concurrency: 4}")
+	var got []int
+	for _, s := range specs {
+		if s.Target != "http://x.test/" {
+			t.Errorf("%s has the target %q", s.Name, s.Target)
+		}
+		got = append(got, *s.Concurrency)
+	}
+	if !slices.Equal(got, []int{3, 3, 4}) {
+		t.Errorf("got %v", got)
+	}
+}
