@@ -181,7 +181,7 @@ func failCompaction(t *testing.T, failing int) bool {
 	}
 	crash(again)
 	// Without a crash it goes on, by itself.
-	time.Sleep(2 * retryEvery)
+	time.Sleep(3 * retryEvery)
 	do(t, s.Client(), "SET", "more", "v")
 	crash(s)
 	last := open(t, Options{Dir: dir})

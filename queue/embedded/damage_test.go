@@ -263,7 +263,7 @@ func FuzzDecode(f *testing.F) {
 				t.Error("a frame is not what was read")
 			}
 		}
-		hasFrame(b, id)
+		hasFrame(b, id, 0)
 		for rest := b; len(rest) > 0; {
 			r, next, err := decodeRecord(rest)
 			if err != nil {

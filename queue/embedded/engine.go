@@ -226,7 +226,7 @@ func (e *engine) ask(c *server.Peer, cmd string, args ...string) string {
 // writes tells whether a command may change data. What is unknown may.
 func (e *engine) writes(cmd string) bool {
 	switch cmd {
-	case "AUTH", "CLIENT", "CLUSTER", "COMMAND", "ECHO", "HELLO", "INFO", "MEMORY", "OBJECT", "PING", "QUIT", "SELECT", "TIME",
+	case "AUTH", "CLIENT", "CLUSTER", "COMMAND", "ECHO", "HELLO", "INFO", "MEMORY", "OBJECT", "PING", "QUIT", "SELECT", "TIME", "WAIT",
 		"PUBLISH", "PUBSUB", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE",
 		"EVAL", "EVALSHA", "SCRIPT", "XINFO":
 		return false
@@ -252,16 +252,8 @@ func refusal(cmd string, args []string) string {
 		unstable = "its outcome is not determined by its arguments"
 		unkept   = "it could not be restored after a restart"
 	)
-	has := func(word string) bool {
-		for _, a := range args {
-			if strings.EqualFold(a, word) {
-				return true
-			}
-		}
-		return false
-	}
 	switch cmd {
-	case "BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BZMPOP", "BZPOPMAX", "BZPOPMIN", "WAIT":
+	case "BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BZMPOP", "BZPOPMAX", "BZPOPMIN":
 		return blocks
 	case "XREAD":
 		if len(args) > 0 && (strings.EqualFold(args[0], "BLOCK") || len(args) > 2 && strings.EqualFold(args[2], "BLOCK")) {
@@ -274,8 +266,10 @@ func refusal(cmd string, args []string) string {
 			return single
 		}
 	case "COPY":
-		if len(args) > 2 && has("DB") {
-			return single
+		for _, option := range args[min(2, len(args)):] {
+			if strings.EqualFold(option, "DB") {
+				return single
+			}
 		}
 	case "SPOP":
 		return unstable

@@ -185,7 +185,7 @@ func (l *loader) readSegment(first uint64, last bool) error {
 	}
 	for offset := headerSize; offset < len(data); {
 		f, err := decodeFrame(data[offset:], l.id)
-		if err != nil && last && !hasFrame(data[offset+1:], l.id) {
+		if err != nil && last && !hasFrame(data[offset+1:], l.id, l.next) {
 			l.cut = &cut{file: path, offset: int64(offset), bytes: int64(len(data) - offset), reason: err}
 			return nil
 		}
