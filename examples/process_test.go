@@ -1,0 +1,217 @@
+package examples_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// language is one of the examples and how it is run.
+type language struct {
+	name string
+	// programs it takes; the first is its runtime.
+	programs []string
+	// optional languages are left out where a program is missing. The promise is
+	// to run those whose runtime is on the machine: Python, Node and Go are on
+	// every machine that develops or tests DeeToo, so their absence there is a
+	// mistake; PHP, Ruby and a JDK are not, and DeeToo itself needs none of them.
+	optional bool
+	// command runs the handler on a port.
+	command func(t *testing.T, port string) *exec.Cmd
+	// drains says that the handler itself finishes running jobs on SIGTERM. In
+	// PHP this is the server's part, not the script's.
+	drains bool
+}
+
+func languages() []language {
+	script := func(program, file string) func(*testing.T, string) *exec.Cmd {
+		return func(*testing.T, string) *exec.Cmd { return exec.Command(program, file) }
+	}
+	return []language{
+		{name: "python", programs: []string{"python3"}, command: script("python3", "python/email_handler.py"), drains: true},
+		{name: "node", programs: []string{"node"}, command: script("node", "node/email.mjs"), drains: true},
+		{name: "go", programs: []string{"go"}, command: goProgram, drains: true},
+		{name: "php", programs: []string{"php"}, optional: true, command: func(_ *testing.T, port string) *exec.Cmd {
+			return exec.Command("php", "-S", "127.0.0.1:"+port, "php/email.php")
+		}},
+		{name: "ruby", programs: []string{"ruby"}, optional: true, command: script("ruby", "ruby/email.rb"), drains: true},
+		{name: "java", programs: []string{"java", "javac"}, optional: true, command: script("java", "java/Email.java"), drains: true},
+	}
+}
+
+// goProgram builds the handler, because `go run` does not pass SIGTERM on.
+func goProgram(t *testing.T, _ string) *exec.Cmd {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "email")
+	if out, err := exec.Command("go", "build", "-o", program, "./go").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return exec.Command(program)
+}
+
+// each runs a test against the handler of each language, all at once.
+func each(t *testing.T, test func(t *testing.T, l language)) {
+	t.Parallel()
+	ran := 0
+	for _, l := range languages() {
+		if missing := l.missing(); missing != "" {
+			if !l.optional {
+				t.Errorf("%s is not on this machine", missing)
+			}
+			t.Logf("examples/%s is left out: %s is not on this machine", l.name, missing)
+			continue
+		}
+		ran++
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, l)
+		})
+	}
+	t.Logf("%d of %d examples run", ran, len(languages()))
+}
+
+func (l language) missing() string {
+	for _, program := range l.programs {
+		if _, err := exec.LookPath(program); err != nil {
+			return program
+		}
+	}
+	return ""
+}
+
+// process is a running handler.
+type process struct {
+	addr   string // host:port
+	cmd    *exec.Cmd
+	output *output
+	exited chan struct{} // closed once cmd.Wait has returned
+}
+
+func (p *process) url() string { return "http://" + p.addr + "/email" }
+
+// start runs a handler until the test ends, and returns when it accepts.
+func start(t *testing.T, l language, secret string) *process {
+	t.Helper()
+	// Another process may take the port before the handler does.
+	for range 3 {
+		p := launch(t, l, secret)
+		if p.accepts(t) {
+			return p
+		}
+		t.Logf("the handler ended early; once more on another port:\n%s", p.output)
+	}
+	t.Fatal("the handler does not start")
+	return nil
+}
+
+func launch(t *testing.T, l language, secret string) *process {
+	t.Helper()
+	addr := freeAddr(t)
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{addr: addr, cmd: l.command(t, port), output: &output{}, exited: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), "DEETOO_SECRET="+secret, "PORT="+port)
+	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait() // how it ended is seen in ProcessState
+	}()
+	t.Cleanup(func() { p.stop(t) })
+	return p
+}
+
+// accepts waits until the handler answers HTTP, and reports false if it ends
+// instead. A connection alone would not do: dialling a port nobody listens on
+// can connect to itself.
+func (p *process) accepts(t *testing.T) bool {
+	t.Helper()
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	timeout := time.After(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if resp, err := client.Get(p.url()); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode < 400 {
+				t.Errorf("GET: %s", resp.Status)
+			}
+			return true
+		}
+		select {
+		case <-p.exited:
+			return false
+		case <-timeout:
+			t.Fatalf("the handler does not accept:\n%s", p.output)
+		case <-tick.C:
+		}
+	}
+}
+
+// stop ends the process with SIGTERM, or if this does not help with SIGKILL.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		t.Errorf("the handler ignores SIGTERM:\n%s", p.output)
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// output is what a process prints, to be read while it runs.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write is an io.Writer's.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+// String is all there is so far.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// waitFor waits until the handler has printed a line that contains want.
+func (p *process) waitFor(t *testing.T, want ...any) {
+	t.Helper()
+	line := fmt.Sprint(want...)
+	deadline := time.Now().Add(5 * time.Second)
+	for !bytes.Contains([]byte(p.output.String()), []byte(line)) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %q in:\n%s", line, p.output)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
