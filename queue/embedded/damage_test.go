@@ -99,6 +99,9 @@ func TestDamageInTheMiddleIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, segment, content := written(t, 4, end)
 			frames := offsets(t, content)
+			if want := map[string]int{"crash": 4, "close": 5}[name]; len(frames) != want {
+				t.Fatalf("%d frames, want %d", len(frames), want)
+			}
 			last := frames[len(frames)-1]
 			for at := headerSize; at < last; at++ {
 				flipped := bytes.Clone(content)
@@ -202,7 +205,7 @@ func TestDamagedSnapshotAndMissingFilesAreRefused(t *testing.T) {
 }
 
 func TestForeignFrameInsideDataIsNoFrame(t *testing.T) {
-	_, _, foreign := written(t, 2, crash)
+	_, _, foreign := written(t, 5, crash)
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
 	do(t, s.Client(), "SET", "first", "v")
