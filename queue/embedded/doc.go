@@ -27,6 +27,12 @@
 // state could be written, which is tried every second. A command refused so
 // while it waited for the disk has an unknown outcome: it may show after all.
 //
+// A journal that has grown long is compacted into a snapshot; commands wait
+// some 2 µs a key while the state is copied. Now and then that also renews the
+// engine, which never forgets a key's name: subscribers then reconnect, as
+// after a failover, and may miss messages. The store's clock, and so TIME and
+// every TTL, never goes backwards, even when the machine's does.
+//
 // The store has one database and no blocking commands, and refuses what it
 // could not restore: consumer groups and XDEL of streams, HyperLogLogs, TTLs
 // of hash fields, SPOP (not determined by its arguments). Such an answer says so.
