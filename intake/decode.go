@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -197,7 +198,7 @@ func DecodeBatch(typ string, data []byte, ndjson bool, limit int, decode func(ty
 				return nil, invalid.Errorf("", "must be at most %d jobs in one request", limit)
 			}
 			if err := strictjson.Valid(line); err != nil {
-				return nil, inItem(err, len(raws))
+				return nil, InItem(err, len(raws))
 			}
 			raws = append(raws, line)
 		}
@@ -217,10 +218,16 @@ func DecodeBatch(typ string, data []byte, ndjson bool, limit int, decode func(ty
 	return items, nil
 }
 
-// inItem names the item that an error is about.
-func inItem(err error, i int) error {
-	if bad, ok := errors.AsType[*invalid.Error](err); ok {
-		return bad.In("[" + strconv.Itoa(i) + "]")
+// InItem is the error of one job of a batch as an error of the whole: an
+// *invalid.Error then names the item ("[3].data").
+func InItem(err error, i int) error {
+	bad, ok := errors.AsType[*invalid.Error](err)
+	switch item := "[" + strconv.Itoa(i) + "]"; {
+	case !ok:
+		return err
+	case errors.Is(err, ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, bad.In(item))
+	default:
+		return bad.In(item)
 	}
-	return err
 }

@@ -6,6 +6,7 @@ package intake
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/deetoo/deetoo/auth"
@@ -29,6 +30,9 @@ type Options struct {
 	// CheckTarget refuses targets that deliveries would refuse as well, so that a mistake shows early.
 	// Default: every valid target.
 	CheckTarget func(target string) error
+	// Draining is closed when this process stops taking jobs: it is not Ready
+	// then. Default: never.
+	Draining <-chan struct{}
 	// MaxJobSize is the largest data of one job, in bytes. Default: 1 MiB; at most queue.MaxDataSize.
 	MaxJobSize int
 	// MaxBatch is how many jobs one request may push. Default: 10,000.
@@ -88,12 +92,18 @@ func (in *Intake) MaxJobSize() int { return in.opts.MaxJobSize }
 // MaxBatch is how many jobs one request may push.
 func (in *Intake) MaxBatch() int { return in.opts.MaxBatch }
 
-// Ready returns nil if Redis answers and the types have been loaded.
+// Ready returns nil if Redis answers, the types have been loaded, and the
+// process is not shutting down.
 func (in *Intake) Ready(ctx context.Context) error {
+	select {
+	case <-in.opts.Draining:
+		return fmt.Errorf("%w: this dispatcher is shutting down", queue.ErrUnavailable)
+	default:
+	}
 	select {
 	case <-in.opts.Directory.Ready():
 	default:
-		return errors.Join(queue.ErrUnavailable, errors.New("the job types have not been loaded yet"))
+		return fmt.Errorf("%w: the job types have not been loaded yet", queue.ErrUnavailable)
 	}
 	return in.opts.Queue.Ping(ctx)
 }

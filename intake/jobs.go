@@ -31,7 +31,7 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 	valid := make([]queue.Job, 0, len(jobs))
 	index := make([]int, 0, len(jobs))
 	for i := range jobs {
-		if err := in.check(&jobs[i]); err != nil {
+		if err := in.Check(&jobs[i]); err != nil {
 			receipts[i] = queue.Receipt{ID: jobs[i].ID, Err: err}
 			continue
 		}
@@ -56,11 +56,24 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 	return receipts, err
 }
 
-func (in *Intake) check(j *queue.Job) error {
+// CanPush returns nil if the caller may push jobs of the type and there is such
+// a type. Push asks the same; this is for those who would first have to read a large body.
+func (in *Intake) CanPush(ctx context.Context, who *auth.Identity, typ string) error {
+	_, err := in.known(ctx, who, auth.JobsWrite, typ)
+	return err
+}
+
+// Check returns what is wrong with a job by itself: an *invalid.Error, or
+// ErrTooLarge. Push asks the same of each job.
+func (in *Intake) Check(j *queue.Job) error {
 	if len(j.Data) > in.opts.MaxJobSize {
-		return fmt.Errorf("%w: %w", ErrTooLarge, invalid.Errorf("data", "must be at most %d bytes", in.opts.MaxJobSize))
+		return in.tooLarge()
 	}
 	return j.Validate()
+}
+
+func (in *Intake) tooLarge() error {
+	return fmt.Errorf("%w: %w", ErrTooLarge, invalid.Errorf("data", "must be at most %d bytes", in.opts.MaxJobSize))
 }
 
 // Job returns a job with its data and result.
@@ -118,6 +131,14 @@ func (in *Intake) requeue(ctx context.Context, who *auth.Identity, typ, id strin
 	}
 	in.opts.Wake(queue.Event{Type: typ})
 	return nil
+}
+
+// Remove deletes a finished or dead job; see queue.Queue.Remove.
+func (in *Intake) Remove(ctx context.Context, who *auth.Identity, typ, id string) error {
+	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+		return err
+	}
+	return in.opts.Queue.Remove(ctx, typ, id)
 }
 
 // Redrive makes all dead jobs of a type wait again, and returns how many.

@@ -39,6 +39,14 @@ func (in *Intake) Types(ctx context.Context, who *auth.Identity) ([]*registry.Ty
 	return out, nil
 }
 
+// TypeToTest returns a job type whose target the caller may send data to, as a test.
+func (in *Intake) TypeToTest(ctx context.Context, who *auth.Identity, name string, data []byte) (*registry.Type, error) {
+	if len(data) > in.opts.MaxJobSize {
+		return nil, in.tooLarge()
+	}
+	return in.known(ctx, who, auth.TypesWrite, name)
+}
+
 // PutType registers a type or replaces its settings; spec is the JSON that
 // registry.DecodeSpec reads. It returns the type, whether it is new, and
 // whether its secret was generated and so has to be shown now or never.

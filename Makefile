@@ -1,0 +1,32 @@
+# DeeToo needs nothing but Go: `make run` runs it, `make test` tests it.
+GO ?= go
+
+.PHONY: run build test lint fuzz bench tools
+
+# The dispatcher on the embedded store in ./data, for one machine.
+run:
+	DEETOO_ALLOW_PRIVATE_TARGETS=true $(GO) run ./cmd/dispatcher serve --print-token
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dispatcher ./cmd/dispatcher
+
+# Installs what the tests need, then runs all of them.
+test: tools lint
+	$(GO) test -race -timeout 15m ./...
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# Redis and Chromium are tested against for real; the examples in Python and Node are run.
+tools:
+	@./.ci/install redis-server:redis-server chromium:chromium python3:python3 node:nodejs
+
+# Each fuzz target for a while: make fuzz FUZZTIME=30s
+FUZZTIME ?= 10s
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; done
