@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,65 +43,88 @@ func deliver(t *testing.T, p *process, data string, secrets ...string) dispatch.
 	}})
 }
 
-// TestJobs: what each example makes of a job, in the dispatcher's eyes.
-func TestJobs(t *testing.T) {
-	each(t, func(t *testing.T, l language) {
-		secret, other := registry.NewSecret(), registry.NewSecret()
-		p := start(t, l, secret)
-		for name, tc := range map[string]struct {
-			data    string
-			secrets []string
-			verdict dispatch.Verdict
-			status  int
-			to      string // in the result
-		}{
-			"success":                   {data: `{"to":"leia@example.org"}`, status: 200, verdict: dispatch.Done, to: "leia@example.org"},
-			"rotation, ours is new":     {data: `{"to":"han"}`, secrets: []string{secret, other}, status: 200, verdict: dispatch.Done, to: "han"},
-			"rotation, ours is old":     {data: `{"to":"han"}`, secrets: []string{other, secret}, status: 200, verdict: dispatch.Done, to: "han"},
-			"other fields":              {data: `{"a":{"to":1,"fail":true},"b":["to",{"to":2}],"to" : "han" , "fail":false}`, status: 200, verdict: dispatch.Done, to: "han"},
-			"unicode":                   {data: `{"to":"Ünïcödé 🤖 日本 \ud83d\ude80 \"q\" \\ \n \u0000 {[:,]}"}`, status: 200, verdict: dispatch.Done, to: "Ünïcödé 🤖 日本 🚀 \"q\" \\ \n \x00 {[:,]}"},
-			"as large as a job can be":  {data: largeData(1 << 20), status: 200, verdict: dispatch.Done, to: "luke"},
-			"fail":                      {data: `{"to":"vader","fail":true}`, status: 500, verdict: dispatch.Retry},
-			"no to":                     {data: `{"subject":"hello"}`, status: 422, verdict: dispatch.Dead},
-			"no to, but inside":         {data: `{"x":{"to":"leia"}}`, status: 422, verdict: dispatch.Dead},
-			"no to, but as a value":     {data: `{"x":"to"}`, status: 422, verdict: dispatch.Dead},
-			"to is a number":            {data: `{"to":66}`, status: 422, verdict: dispatch.Dead},
-			"to is empty":               {data: `{"to":""}`, status: 422, verdict: dispatch.Dead},
-			"null":                      {data: `null`, status: 422, verdict: dispatch.Dead},
-			"nothing":                   {data: ``, status: 422, verdict: dispatch.Dead},
-			"an array":                  {data: `[{"to":"leia"},"to"]`, status: 422, verdict: dispatch.Dead},
-			"a string":                  {data: `"to"`, status: 422, verdict: dispatch.Dead},
-			"a number":                  {data: `1e999`, status: 422, verdict: dispatch.Dead},
-			"deep":                      {data: strings.Repeat("[", 1e5) + strings.Repeat("]", 1e5), status: 422, verdict: dispatch.Dead},
-			"another's secret":          {data: `{"to":"leia"}`, secrets: []string{other}, status: 401, verdict: dispatch.Retry},
-			"two secrets, both another": {data: `{"to":"leia"}`, secrets: []string{other, registry.NewSecret()}, status: 401, verdict: dispatch.Retry},
-			"unsigned":                  {data: `{"to":"leia"}`, secrets: []string{}, status: 401, verdict: dispatch.Retry},
-		} {
-			t.Run(name, func(t *testing.T) {
-				secrets := tc.secrets
-				if secrets == nil {
-					secrets = []string{secret}
-				}
-				out := deliver(t, p, tc.data, secrets...)
-				if out.Verdict != tc.verdict || out.Status != tc.status {
-					t.Fatalf("%+v", out)
-				}
-				if tc.verdict != dispatch.Done {
-					return
-				}
-				var result struct {
-					SentTo string `json:"sent_to"`
-				}
-				if err := json.Unmarshal(out.Result, &result); err != nil || result.SentTo != tc.to {
-					t.Errorf("result %.300q, error %v", out.Result, err)
-				}
-			})
+// TestHandlers runs the handler of each language, several at once, and holds it
+// to the contract.
+func TestHandlers(t *testing.T) {
+	for _, l := range languages() {
+		if missing := l.missing(); missing != "" {
+			if !l.optional {
+				t.Errorf("%s is not on this machine", missing)
+			}
+			t.Logf("examples/%s is left out: %s is not on this machine", l.name, missing)
+			continue
 		}
-		p.waitFor(t, `email to "leia@example.org" job order.17/%C3%BC attempt 3`)
-		if s := p.output.String(); strings.Contains(s, "vader") || strings.Contains(s, strings.TrimPrefix(secret, "whsec_")) {
-			t.Errorf("it printed:\n%s", s)
-		}
-	})
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			command := l.prepare(t)
+			secret := registry.NewSecret()
+			p := start(t, command, secret)
+			t.Run("jobs", func(t *testing.T) { testJobs(t, p, secret) })
+			t.Run("forgeries", func(t *testing.T) { testForgeries(t, p, secret) })
+			if l.drains && runtime.GOOS == "linux" { // where the kernel tells that a job has begun
+				t.Run("drain", func(t *testing.T) { testDrain(t, p, secret) }) // ends p
+			}
+			t.Run("bad secret", func(t *testing.T) { testBadSecret(t, command, l.perRequest) })
+		})
+	}
+}
+
+// testJobs: what a handler makes of a job, in the dispatcher's eyes.
+func testJobs(t *testing.T, p *process, secret string) {
+	other := registry.NewSecret()
+	for name, tc := range map[string]struct {
+		data    string
+		secrets []string
+		verdict dispatch.Verdict
+		status  int
+		to      string // in the result
+	}{
+		"success":                   {data: `{"to":"leia@example.org"}`, status: 200, verdict: dispatch.Done, to: "leia@example.org"},
+		"rotation, ours is new":     {data: `{"to":"han"}`, secrets: []string{secret, other}, status: 200, verdict: dispatch.Done, to: "han"},
+		"rotation, ours is old":     {data: `{"to":"han"}`, secrets: []string{other, secret}, status: 200, verdict: dispatch.Done, to: "han"},
+		"other fields":              {data: `{"a":{"to":1,"fail":true},"b":["to",{"to":2}],"to" : "han" , "fail":false}`, status: 200, verdict: dispatch.Done, to: "han"},
+		"unicode":                   {data: `{"to":"Ünïcödé 🤖 日本 \ud83d\ude80 \"q\" \\ \n \u0000 {[:,]}"}`, status: 200, verdict: dispatch.Done, to: "Ünïcödé 🤖 日本 🚀 \"q\" \\ \n \x00 {[:,]}"},
+		"as large as a job can be":  {data: largeData(1 << 20), status: 200, verdict: dispatch.Done, to: "luke"},
+		"fail":                      {data: `{"to":"vader","fail":true}`, status: 500, verdict: dispatch.Retry},
+		"no to":                     {data: `{"subject":"hello"}`, status: 422, verdict: dispatch.Dead},
+		"no to, but inside":         {data: `{"x":{"to":"leia"}}`, status: 422, verdict: dispatch.Dead},
+		"no to, but as a value":     {data: `{"x":"to"}`, status: 422, verdict: dispatch.Dead},
+		"to is a number":            {data: `{"to":66}`, status: 422, verdict: dispatch.Dead},
+		"to is empty":               {data: `{"to":""}`, status: 422, verdict: dispatch.Dead},
+		"null":                      {data: `null`, status: 422, verdict: dispatch.Dead},
+		"nothing":                   {data: ``, status: 422, verdict: dispatch.Dead},
+		"an array":                  {data: `[{"to":"leia"},"to"]`, status: 422, verdict: dispatch.Dead},
+		"a string":                  {data: `"to"`, status: 422, verdict: dispatch.Dead},
+		"a number":                  {data: `1e999`, status: 422, verdict: dispatch.Dead},
+		"deep":                      {data: strings.Repeat("[", 1e5) + strings.Repeat("]", 1e5), status: 422, verdict: dispatch.Dead},
+		"another's secret":          {data: `{"to":"leia"}`, secrets: []string{other}, status: 401, verdict: dispatch.Retry},
+		"two secrets, both another": {data: `{"to":"leia"}`, secrets: []string{other, registry.NewSecret()}, status: 401, verdict: dispatch.Retry},
+		"unsigned":                  {data: `{"to":"leia"}`, secrets: []string{}, status: 401, verdict: dispatch.Retry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			secrets := tc.secrets
+			if secrets == nil {
+				secrets = []string{secret}
+			}
+			out := deliver(t, p, tc.data, secrets...)
+			if out.Verdict != tc.verdict || out.Status != tc.status {
+				t.Fatalf("%+v", out)
+			}
+			if tc.verdict != dispatch.Done {
+				return
+			}
+			var result struct {
+				SentTo string `json:"sent_to"`
+			}
+			if err := json.Unmarshal(out.Result, &result); err != nil || result.SentTo != tc.to {
+				t.Errorf("result %.300q, error %v", out.Result, err)
+			}
+		})
+	}
+	p.waitFor(t, `email to "leia@example.org" job order.17/%C3%BC attempt 3`)
+	if s := p.output.String(); strings.Contains(s, "vader") || strings.Contains(s, strings.TrimPrefix(secret, "whsec_")) {
+		t.Errorf("it printed:\n%s", s)
+	}
 }
 
 // largeData is a job's data of so many bytes.
@@ -109,59 +133,55 @@ func largeData(size int) string {
 	return begin + strings.Repeat("x", size-len(begin)-len(end)) + end
 }
 
-// TestForgeries: what each example refuses although it looks signed.
-func TestForgeries(t *testing.T) {
-	each(t, func(t *testing.T, l language) {
-		const body = `{"to":"leia@example.org"}`
-		secret := registry.NewSecret()
-		p := start(t, l, secret)
-		now := time.Now()
-		sign := func(id string, ts time.Time, body string) string {
-			sig, err := webhook.Sign(secret, id, ts, []byte(body))
-			if err != nil {
-				t.Fatal(err)
+// testForgeries: what a handler refuses although it looks signed.
+func testForgeries(t *testing.T, p *process, secret string) {
+	const body = `{"to":"leia@example.org"}`
+	now := time.Now()
+	sign := func(id string, ts time.Time, body string) string {
+		sig, err := webhook.Sign(secret, id, ts, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sig
+	}
+	good := sign("email/1", now, body)
+	unix := func(ts time.Time) string { return strconv.FormatInt(ts.Unix(), 10) }
+	for name, tc := range map[string]struct {
+		id, ts, sig, body string
+		status            int
+	}{
+		"none":                      {"email/1", unix(now), good, body, 200},
+		"4 minutes ago":             {"email/1", unix(now.Add(-4 * time.Minute)), sign("email/1", now.Add(-4*time.Minute), body), body, 200},
+		"unknown signatures beside": {"email/1", unix(now), "v1a,AAAA v1,AAAA v1 " + good, body, 200},
+		"6 minutes ago":             {"email/1", unix(now.Add(-6 * time.Minute)), sign("email/1", now.Add(-6*time.Minute), body), body, 401},
+		"in 6 minutes":              {"email/1", unix(now.Add(6 * time.Minute)), sign("email/1", now.Add(6*time.Minute), body), body, 401},
+		"tampered body":             {"email/1", unix(now), good, `{"to":"vader@example.org"}`, 401},
+		"body with a space more":    {"email/1", unix(now), good, body + " ", 401},
+		"other id":                  {"email/2", unix(now), good, body, 401},
+		"other timestamp":           {"email/1", unix(now.Add(time.Second)), good, body, 401},
+		// What is signed is the same: "email/1.<then>.<now>.5".
+		"full stop moved into the id": {"email/1." + unix(now.Add(-time.Hour)), unix(now),
+			sign("email/1", now.Add(-time.Hour), unix(now)+".5"), "5", 401},
+		"no id":             {"", unix(now), good, body, 401},
+		"no timestamp":      {"email/1", "", good, body, 401},
+		"odd timestamp":     {"email/1", "now", good, body, 401},
+		"endless timestamp": {"email/1", strings.Repeat("9", 5000), good, body, 401},
+		"no signature":      {"email/1", unix(now), "", body, 401},
+		"empty signature":   {"email/1", unix(now), "v1,", body, 401},
+		"odd signature":     {"email/1", unix(now), "v1,\xff\xfe , é", body, 401},
+		"other version":     {"email/1", unix(now), strings.Replace(good, "v1,", "v2,", 1), body, 401},
+		"body too large":    {"email/1", unix(now), sign("email/1", now, largeData(1<<20+1)), largeData(1<<20 + 1), 413},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, err := post(p.url(), tc.id, tc.ts, tc.sig, tc.body)
+			if err != nil || status != tc.status {
+				t.Errorf("status %d, error %v; want %d\n%s", status, err, tc.status, p.output)
 			}
-			return sig
-		}
-		good := sign("email/1", now, body)
-		unix := func(ts time.Time) string { return strconv.FormatInt(ts.Unix(), 10) }
-		for name, tc := range map[string]struct {
-			id, ts, sig, body string
-			status            int
-		}{
-			"none":                      {"email/1", unix(now), good, body, 200},
-			"4 minutes ago":             {"email/1", unix(now.Add(-4 * time.Minute)), sign("email/1", now.Add(-4*time.Minute), body), body, 200},
-			"unknown signatures beside": {"email/1", unix(now), "v1a,AAAA v1,AAAA v1 " + good, body, 200},
-			"6 minutes ago":             {"email/1", unix(now.Add(-6 * time.Minute)), sign("email/1", now.Add(-6*time.Minute), body), body, 401},
-			"in 6 minutes":              {"email/1", unix(now.Add(6 * time.Minute)), sign("email/1", now.Add(6*time.Minute), body), body, 401},
-			"tampered body":             {"email/1", unix(now), good, `{"to":"vader@example.org"}`, 401},
-			"body with a space more":    {"email/1", unix(now), good, body + " ", 401},
-			"other id":                  {"email/2", unix(now), good, body, 401},
-			"other timestamp":           {"email/1", unix(now.Add(time.Second)), good, body, 401},
-			// What is signed is the same: "email/1.<then>.<now>.5".
-			"full stop moved into the id": {"email/1." + unix(now.Add(-time.Hour)), unix(now),
-				sign("email/1", now.Add(-time.Hour), unix(now)+".5"), "5", 401},
-			"no id":             {"", unix(now), good, body, 401},
-			"no timestamp":      {"email/1", "", good, body, 401},
-			"odd timestamp":     {"email/1", "now", good, body, 401},
-			"endless timestamp": {"email/1", strings.Repeat("9", 5000), good, body, 401},
-			"no signature":      {"email/1", unix(now), "", body, 401},
-			"empty signature":   {"email/1", unix(now), "v1,", body, 401},
-			"odd signature":     {"email/1", unix(now), "v1,\xff\xfe , é", body, 401},
-			"other version":     {"email/1", unix(now), strings.Replace(good, "v1,", "v2,", 1), body, 401},
-			"body too large":    {"email/1", unix(now), sign("email/1", now, largeData(1<<20+1)), largeData(1<<20 + 1), 413},
-		} {
-			t.Run(name, func(t *testing.T) {
-				status, err := post(p.url(), tc.id, tc.ts, tc.sig, tc.body)
-				if err != nil || status != tc.status {
-					t.Errorf("status %d, error %v; want %d\n%s", status, err, tc.status, p.output)
-				}
-			})
-		}
-		if status, err := post("http://"+p.addr+"/sms", "email/1", unix(now), good, body); err != nil || status != 404 {
-			t.Errorf("another path: %d, %v", status, err)
-		}
-	})
+		})
+	}
+	if status, err := post("http://"+p.addr+"/sms", "email/1", unix(now), good, body); err != nil || status != 404 {
+		t.Errorf("another path: %d, %v", status, err)
+	}
 }
 
 // post sends headers that the dispatcher would not.
@@ -185,37 +205,30 @@ func post(url, id, ts, sig, body string) (int, error) {
 	return resp.StatusCode, err
 }
 
-// TestBadSecret: a handler without a proper secret must not serve, or a key of
+// testBadSecret: a handler without a proper secret must not serve, or a key of
 // no bytes would let anyone sign.
-func TestBadSecret(t *testing.T) {
-	each(t, func(t *testing.T, l language) {
-		for _, secret := range []string{"", "whsec_", "whsec_c2hvcnQ=", strings.TrimPrefix(registry.NewSecret(), "whsec_")} {
-			p := launch(t, l, secret)
-			if l.name == "php" { // which is started by each request
-				if !p.accepts(t) {
-					t.Fatalf("it does not start:\n%s", p.output)
-				}
-				now := time.Now()
-				sig, err := webhook.Sign(registry.NewSecret(), "email/1", now, []byte("1"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if status, err := post(p.url(), "email/1", strconv.FormatInt(now.Unix(), 10), sig, "1"); err != nil || status != 500 {
-					t.Errorf("with %q: %d, %v", secret, status, err)
-				}
-			} else {
-				select {
-				case <-p.exited:
-				case <-time.After(20 * time.Second):
-					t.Fatalf("it serves with %q", secret)
-				}
-				if p.cmd.ProcessState.Success() {
-					t.Errorf("it ended without an error with %q", secret)
-				}
+func testBadSecret(t *testing.T, command func(port string) *exec.Cmd, perRequest bool) {
+	for _, secret := range []string{"", "whsec_c2hvcnQ=", strings.TrimPrefix(registry.NewSecret(), "whsec_")} {
+		p := launch(t, command, secret)
+		if perRequest {
+			if !p.accepts(t) {
+				t.Fatalf("it does not start:\n%s", p.output)
 			}
-			p.waitFor(t, "DEETOO_SECRET")
+			if status, err := post(p.url(), "email/1", strconv.FormatInt(time.Now().Unix(), 10), "v1,", "1"); err != nil || status != 500 {
+				t.Errorf("with %q: %d, %v", secret, status, err)
+			}
+		} else {
+			select {
+			case <-p.exited:
+			case <-time.After(20 * time.Second):
+				t.Fatalf("it serves with %q", secret)
+			}
+			if p.cmd.ProcessState.Success() {
+				t.Errorf("it ended without an error with %q", secret)
+			}
 		}
-	})
+		p.waitFor(t, "DEETOO_SECRET")
+	}
 }
 
 // TestGoRun: the README's command for Go compiles what it says.

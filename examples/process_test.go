@@ -2,12 +2,12 @@ package examples_test
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,60 +24,47 @@ type language struct {
 	// every machine that develops or tests DeeToo, so their absence there is a
 	// mistake; PHP, Ruby and a JDK are not, and DeeToo itself needs none of them.
 	optional bool
-	// command runs the handler on a port.
-	command func(t *testing.T, port string) *exec.Cmd
+	// prepare makes what runs the handler on a port.
+	prepare func(t *testing.T) func(port string) *exec.Cmd
 	// drains says that the handler itself finishes running jobs on SIGTERM. In
 	// PHP this is the server's part, not the script's.
 	drains bool
+	// perRequest says that the handler is started by each request, and so
+	// cannot refuse to start.
+	perRequest bool
 }
 
 func languages() []language {
-	script := func(program, file string) func(*testing.T, string) *exec.Cmd {
-		return func(*testing.T, string) *exec.Cmd { return exec.Command(program, file) }
+	script := func(program, file string) func(*testing.T) func(string) *exec.Cmd {
+		return func(*testing.T) func(string) *exec.Cmd {
+			return func(string) *exec.Cmd { return exec.Command(program, file) }
+		}
 	}
 	return []language{
-		{name: "python", programs: []string{"python3"}, command: script("python3", "python/email_handler.py"), drains: true},
-		{name: "node", programs: []string{"node"}, command: script("node", "node/email.mjs"), drains: true},
-		{name: "go", programs: []string{"go"}, command: goProgram, drains: true},
-		{name: "php", programs: []string{"php"}, optional: true, command: func(_ *testing.T, port string) *exec.Cmd {
-			return exec.Command("php", "-S", "127.0.0.1:"+port, "php/email.php")
-		}},
-		{name: "ruby", programs: []string{"ruby"}, optional: true, command: script("ruby", "ruby/email.rb"), drains: true},
-		{name: "java", programs: []string{"java", "javac"}, optional: true, command: script("java", "java/Email.java"), drains: true},
+		{name: "python", programs: []string{"python3"}, prepare: script("python3", "python/email_handler.py"), drains: true},
+		{name: "node", programs: []string{"node"}, prepare: script("node", "node/email.mjs"), drains: true},
+		{name: "go", programs: []string{"go"}, prepare: goProgram, drains: true},
+		{name: "php", programs: []string{"php"}, optional: true, prepare: phpServer, perRequest: true},
+		{name: "ruby", programs: []string{"ruby"}, optional: true, prepare: script("ruby", "ruby/email.rb"), drains: true},
+		{name: "java", programs: []string{"java", "javac"}, optional: true, prepare: script("java", "java/Email.java"), drains: true},
 	}
 }
 
 // goProgram builds the handler, because `go run` does not pass SIGTERM on.
-func goProgram(t *testing.T, _ string) *exec.Cmd {
+func goProgram(t *testing.T) func(string) *exec.Cmd {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "email")
 	if out, err := exec.Command("go", "build", "-o", program, "./go").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	return exec.Command(program)
+	return func(string) *exec.Cmd { return exec.Command(program) }
 }
 
-// each runs a test against the handler of each language, all at once.
-func each(t *testing.T, test func(t *testing.T, l language)) {
-	t.Parallel()
-	ran := 0
-	for _, l := range languages() {
-		if missing := l.missing(); missing != "" {
-			if !l.optional {
-				t.Errorf("%s is not on this machine", missing)
-			}
-			t.Logf("examples/%s is left out: %s is not on this machine", l.name, missing)
-			continue
-		}
-		ran++
-		t.Run(l.name, func(t *testing.T) {
-			t.Parallel()
-			test(t, l)
-		})
-	}
-	t.Logf("%d of %d examples run", ran, len(languages()))
+func phpServer(*testing.T) func(string) *exec.Cmd {
+	return func(port string) *exec.Cmd { return exec.Command("php", "-S", "127.0.0.1:"+port, "php/email.php") }
 }
 
+// missing is a program that the language takes and this machine lacks, or "".
 func (l language) missing() string {
 	for _, program := range l.programs {
 		if _, err := exec.LookPath(program); err != nil {
@@ -98,11 +85,11 @@ type process struct {
 func (p *process) url() string { return "http://" + p.addr + "/email" }
 
 // start runs a handler until the test ends, and returns when it accepts.
-func start(t *testing.T, l language, secret string) *process {
+func start(t *testing.T, command func(port string) *exec.Cmd, secret string) *process {
 	t.Helper()
 	// Another process may take the port before the handler does.
 	for range 3 {
-		p := launch(t, l, secret)
+		p := launch(t, command, secret)
 		if p.accepts(t) {
 			return p
 		}
@@ -112,14 +99,14 @@ func start(t *testing.T, l language, secret string) *process {
 	return nil
 }
 
-func launch(t *testing.T, l language, secret string) *process {
+func launch(t *testing.T, command func(port string) *exec.Cmd, secret string) *process {
 	t.Helper()
 	addr := freeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{addr: addr, cmd: l.command(t, port), output: &output{}, exited: make(chan struct{})}
+	p := &process{addr: addr, cmd: command(port), output: &output{}, exited: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), "DEETOO_SECRET="+secret, "PORT="+port)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
@@ -204,13 +191,12 @@ func (o *output) String() string {
 }
 
 // waitFor waits until the handler has printed a line that contains want.
-func (p *process) waitFor(t *testing.T, want ...any) {
+func (p *process) waitFor(t *testing.T, want string) {
 	t.Helper()
-	line := fmt.Sprint(want...)
 	deadline := time.Now().Add(5 * time.Second)
-	for !bytes.Contains([]byte(p.output.String()), []byte(line)) {
+	for !strings.Contains(p.output.String(), want) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %q in:\n%s", line, p.output)
+			t.Fatalf("no %q in:\n%s", want, p.output)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -7,8 +7,9 @@ import java.time.Instant;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 
@@ -103,12 +104,26 @@ public class Email {
         http.getResponseBody().write(body);
     }
 
+    /** Takes no more, and waits for the running jobs. */
+    static void finish(HttpServer server, ExecutorService jobs) {
+        // In a thread, since before JDK 21 stop always takes its whole delay.
+        var stop = new Thread(() -> server.stop(30));
+        stop.setDaemon(true);
+        stop.start();
+        jobs.shutdown();
+        try {
+            jobs.awaitTermination(30, TimeUnit.SECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
     public static void main(String[] args) throws Exception {
         byte[] key = readKey(System.getenv("DEETOO_SECRET"));
         int port = Integer.parseInt(System.getenv().getOrDefault("PORT", "9000"));
         System.setProperty("sun.net.httpserver.maxReqTime", "10"); // seconds; slow senders must not pile up
         System.setProperty("sun.net.httpserver.nodelay", "true"); // or each answer may wait 40 ms
-        var jobs = (ThreadPoolExecutor) Executors.newCachedThreadPool();
+        var jobs = Executors.newCachedThreadPool();
         var server = HttpServer.create(new InetSocketAddress("127.0.0.1", port), 0);
         server.setExecutor(jobs);
         server.createContext("/", http -> {
@@ -118,9 +133,7 @@ public class Email {
                 e.printStackTrace();
             }
         });
-        // Takes no more jobs, and waits for the running ones: up to 30 s, but before
-        // JDK 21 always that long, and so not at all if there are none.
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> server.stop(jobs.getActiveCount() == 0 ? 0 : 30)));
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> finish(server, jobs)));
         server.start();
     }
 }

@@ -41,9 +41,12 @@ async function sendEmail(data, headers) {
 async function handle(request) {
   if (request.url !== "/email") return [404, { error: "no such path" }];
   if (request.method !== "POST") return [405, { error: "POST only" }, { allow: "POST" }];
-  if (!(Number(request.headers["content-length"]) <= maxBody)) return [413, { error: "body too large" }];
   const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
+  let size = 0;
+  for await (const chunk of request) {
+    if ((size += chunk.length) <= maxBody) chunks.push(chunk);
+  }
+  if (size > maxBody) return [413, { error: "body too large" }];
   const body = Buffer.concat(chunks); // the bytes as they came: they are what is signed
   if (!verified(request.headers, body)) return [401, { error: "bad signature" }];
   let data = null;

@@ -58,9 +58,12 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("content-length", "")
         if self.path != "/email":
             return self.answer(404, {"error": "no such path"}, {})
-        if not length.isdecimal() or int(length) > MAX_BODY:
+        if not length.isdecimal():
+            return self.answer(411, {"error": "content-length required"}, {})
+        # The bytes as they came: they are what is signed.
+        body = self.rfile.read(min(int(length), MAX_BODY + 1))
+        if len(body) > MAX_BODY:
             return self.answer(413, {"error": "body too large"}, {})
-        body = self.rfile.read(int(length))  # the bytes as they came: they are what is signed
         if not verified(self.server.key, self.headers, body):
             return self.answer(401, {"error": "bad signature"}, {})
         try:

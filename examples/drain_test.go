@@ -14,59 +14,50 @@ import (
 	"time"
 
 	"github.com/deetoo/deetoo/dispatch/webhook"
-	"github.com/deetoo/deetoo/registry"
 )
 
-// TestDrain: on SIGTERM a job that has begun is finished and answered, and then
-// the process ends. On Linux only, where the kernel tells that it has begun.
-func TestDrain(t *testing.T) {
-	each(t, func(t *testing.T, l language) {
-		if !l.drains {
-			t.Log("its server's part")
-			return
-		}
-		const first, rest = `{"to":"leia`, `@example.org"}`
-		secret := registry.NewSecret()
-		p := start(t, l, secret)
-		c, err := net.Dial("tcp", p.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		now := time.Now()
-		sig, err := webhook.Sign(secret, "email/1", now, []byte(first+rest))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := fmt.Fprintf(c, "POST /email HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\nwebhook-id: email/1\r\nwebhook-timestamp: %d\r\nwebhook-signature: %s\r\n\r\n%s",
-			p.addr, len(first+rest), now.Unix(), sig, first); err != nil {
-			t.Fatal(err)
-		}
-		waitRead(t, c)
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		waitRefused(t, p)
-		if _, err := io.WriteString(c, rest); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, p.output)
-		}
-		body, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "leia@example.org") {
-			t.Errorf("%s %s %v", resp.Status, body, err)
-		}
-		select {
-		case <-p.exited:
-		case <-time.After(10 * time.Second):
-			t.Errorf("it still runs:\n%s", p.output)
-		}
-	})
+// testDrain: on SIGTERM a job that has begun is finished and answered, and then
+// the process ends.
+func testDrain(t *testing.T, p *process, secret string) {
+	const first, rest = `{"to":"leia`, `@example.org"}`
+	c, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	now := time.Now()
+	sig, err := webhook.Sign(secret, "email/1", now, []byte(first+rest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(c, "POST /email HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\nwebhook-id: email/1\r\nwebhook-timestamp: %d\r\nwebhook-signature: %s\r\n\r\n%s",
+		p.addr, len(first+rest), now.Unix(), sig, first); err != nil {
+		t.Fatal(err)
+	}
+	waitRead(t, c)
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	waitRefused(t, p)
+	if _, err := io.WriteString(c, rest); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.output)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "leia@example.org") {
+		t.Errorf("%s %s %v", resp.Status, body, err)
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		t.Errorf("it still runs:\n%s", p.output)
+	}
 }
 
 // waitRead waits until the handler has read all that was sent to it: until the
