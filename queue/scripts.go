@@ -13,9 +13,9 @@ var luaFiles embed.FS
 
 // scripts holds one loaded script per operation.
 type scripts struct {
-	push, exchange, renew, configure         *redis.Script
-	cancel, requeue, redrive, purge, remove  *redis.Script
-	get, list, stats, destroy *redis.Script
+	push, exchange, renew, configure        *redis.Script
+	cancel, requeue, redrive, purge, remove *redis.Script
+	get, list, stats, destroy               *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real

@@ -49,8 +49,6 @@ for i = 5, #ARGV, 6 do
       elseif wait == 0 and was == p then
         listed = true -- it keeps its place
       else
-        -- Its entry may be of this very batch: it must be there to be left over.
-        if #lists[was] > 0 then call('RPUSH', WAITING[was], unpack(lists[was])); lists[was] = {}; wake = true end
         call('HINCRBY', CONTROL, 'wstale', 1)
       end
       call('HDEL', RESULTS, id)
