@@ -1,0 +1,170 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+)
+
+// AppOptions configure the Fiber app on which API and UI are mounted. The zero
+// value is valid.
+type AppOptions struct {
+	// Logger hears of internal errors at Error, of a store that is away at Warn, and of each request at
+	// Debug. Default: discard.
+	Logger *slog.Logger
+	// MaxBody is the largest body the server reads, in bytes. Default: DefaultMaxBatchBody.
+	MaxBody int
+	// ReadTimeout is how long a request may take to arrive. Default: 60s.
+	ReadTimeout time.Duration
+	// IdleTimeout is how long a connection is kept open between requests. Default: 120s.
+	IdleTimeout time.Duration
+}
+
+// bodyWithoutToken is how much is read of a caller who shows no token, or at a path
+// that takes no jobs, in bytes: login forms and settings are small.
+const bodyWithoutToken = 1<<20 + maxEnvelope
+
+// NewApp returns a Fiber app that answers errors with problem documents, whose
+// connections cannot be held open by doing nothing, and which tells neither
+// panics nor unknown errors to callers. Each answer has an X-Request-Id: the
+// caller's, if it is 1 to 64 letters, digits, '.', '_' and '-', or a new one.
+func NewApp(o AppOptions) *fiber.App {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = DefaultMaxBatchBody
+	}
+	if o.ReadTimeout == 0 {
+		o.ReadTimeout = time.Minute
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = 2 * time.Minute
+	}
+	app := fiber.New(fiber.Config{
+		AppName:       "deetoo",
+		CaseSensitive: true,
+		BodyLimit:     o.MaxBody,
+		ReadTimeout:   o.ReadTimeout,
+		IdleTimeout:   o.IdleTimeout,
+		// Tokens may have 16 KiB, and paths some, too.
+		ReadBufferSize:               32 << 10,
+		DisableStartupMessage:        true,
+		DisablePreParseMultipartForm: true,
+		ErrorHandler:                 errorHandler(o.Logger),
+	})
+	app.Server().HeaderReceived = func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+		if len(h.Peek(fiber.HeaderAuthorization)) > 0 && takesJobs(string(h.RequestURI())) {
+			return fasthttp.RequestConfig{}
+		}
+		return fasthttp.RequestConfig{MaxRequestBodySize: min(o.MaxBody, bodyWithoutToken)}
+	}
+	app.Use(envelope(o.Logger))
+	return app
+}
+
+// takesJobs reports whether a request at that address can carry many jobs.
+func takesJobs(uri string) bool {
+	return strings.HasPrefix(uri, "/api/v") || strings.HasPrefix(uri, "/v1/types/") && strings.Contains(uri, "/jobs")
+}
+
+// requestIDKey finds the request's ID among its locals.
+type requestIDKey struct{}
+
+// RequestID returns the ID of the request, as in its X-Request-Id. It may be kept.
+func RequestID(c *fiber.Ctx) string { return requestID(c) }
+
+func requestID(c *fiber.Ctx) string {
+	if id, ok := c.Locals(requestIDKey{}).(string); ok {
+		return id
+	}
+	id := strings.Clone(c.Get(fiber.HeaderXRequestID))
+	if !validRequestID(id) {
+		id = rand.Text()
+	}
+	c.Locals(requestIDKey{}, id)
+	c.Response().Header.Set(fiber.HeaderXRequestID, id)
+	return id
+}
+
+// validRequestID keeps what strangers write out of logs and headers.
+func validRequestID(id string) bool {
+	const chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	return id != "" && len(id) <= 64 && strings.Trim(id, chars) == ""
+}
+
+// envelope is around every handler: headers, panics, the access log.
+func envelope(log *slog.Logger) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		start := time.Now()
+		requestID(c)
+		secureHeaders(c)
+		if err := protect(log, c); err != nil {
+			if err := c.App().ErrorHandler(c, err); err != nil {
+				return err
+			}
+		}
+		// Asked first, because the arguments cost on each request.
+		if log.Enabled(context.Background(), slog.LevelDebug) {
+			// Without the query, where a cursor or somebody's mistake may be.
+			log.Debug("request", "method", c.Method(), "path", c.Path(), "status", c.Response().StatusCode(),
+				"duration", time.Since(start), "bytes_in", len(c.BodyRaw()), "remote", c.IP(), "request_id", requestID(c))
+		}
+		return nil
+	}
+}
+
+// secureHeaders are those of an answer that is no page; pages set their own policy.
+func secureHeaders(c *fiber.Ctx) {
+	h := &c.Response().Header
+	h.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	h.Set(fiber.HeaderCacheControl, "no-store")
+	h.Set(fiber.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
+	h.Set(fiber.HeaderReferrerPolicy, "no-referrer")
+	h.Set(fiber.HeaderXFrameOptions, "DENY")
+}
+
+// protect turns a handler's panic into an error.
+func protect(log *slog.Logger, c *fiber.Ctx) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		// The value is logged only if the runtime made it: others may quote
+		// anything, secrets included.
+		what := fmt.Sprintf("a %T", p)
+		if e, ok := p.(runtime.Error); ok {
+			what = e.Error()
+		}
+		log.Error("panic in a request", "panic", what, "request_id", requestID(c), "stack", string(debug.Stack()))
+		c.Response().ResetBody()
+		err = fiber.ErrInternalServerError
+	}()
+	return c.Next()
+}
+
+// errorHandler writes the problem document of an error.
+func errorHandler(log *slog.Logger) fiber.ErrorHandler {
+	return func(c *fiber.Ctx, err error) error {
+		p, known := problemOf(err)
+		switch {
+		case !known:
+			log.Error("request failed", "error", err, "method", c.Method(), "path", c.Path(), "request_id", requestID(c))
+		case p.Status == fiber.StatusServiceUnavailable:
+			log.Warn("request refused", "error", err, "method", c.Method(), "path", c.Path(), "request_id", requestID(c))
+		}
+		if c.Response().Header.Peek(fiber.HeaderXContentTypeOptions) == nil { // refused before any handler
+			secureHeaders(c)
+		}
+		return p.write(c)
+	}
+}

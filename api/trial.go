@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/dispatch/webhook"
+	"github.com/deetoo/deetoo/internal/strictjson"
+	"github.com/deetoo/deetoo/queue"
+)
+
+// trialView is what came of a test delivery.
+type trialView struct {
+	// Verdict is what the answer would have meant for a job.
+	Verdict    string           `json:"verdict"`
+	Error      string           `json:"error,omitempty"`
+	DurationMs int64            `json:"duration_ms"`
+	Request    trialRequestView `json:"request"`
+	Response   *trialAnswerView `json:"response,omitempty"`
+}
+
+type trialRequestView struct {
+	Method  string            `json:"method"`
+	URL     string            `json:"url"`
+	Headers map[string]string `json:"headers"`
+	Body    string            `json:"body"`
+}
+
+type trialAnswerView struct {
+	Status  int               `json:"status"`
+	Headers map[string]string `json:"headers"`
+	Excerpt string            `json:"excerpt"`
+}
+
+// testType delivers a sample job, signed and guarded like any other, and shows
+// what was said. No job is stored, nothing is retried, the type's state and slots do not matter.
+func (a *API) testType(r *request) error {
+	name, err := r.typ()
+	if err != nil {
+		return err
+	}
+	body, _, err := r.body(a.intake.MaxJobSize()+maxEnvelope, mediaJSON)
+	if err != nil {
+		return err
+	}
+	in := struct {
+		Data json.RawMessage `json:"data"`
+	}{}
+	if len(body) > 0 {
+		if err := strictjson.Decode(body, &in); err != nil {
+			return err
+		}
+	}
+	if in.Data == nil {
+		in.Data = json.RawMessage(`{"test":true}`)
+	}
+	t, err := a.intake.TypeToTest(r.ctx, r.who, name, in.Data)
+	if err != nil {
+		return err
+	}
+	limit := min(t.Timeout, a.opts.TestTimeout)
+	ctx, cancel := context.WithTimeout(r.ctx, limit)
+	defer cancel()
+	now := time.Now()
+	out, said := a.opts.Sender.Send(ctx, t, &queue.Lease{
+		Job: queue.Job{
+			Type: name, ID: "test-" + rand.Text(), Data: in.Data, RunAt: now, EnqueuedAt: now, StartedAt: now,
+			Attempt: 1, MaxAttempts: 1, Timeout: limit, State: queue.Active,
+		},
+		Token: rand.Text(), Deadline: now.Add(limit),
+	})
+	return r.json(fiber.StatusOK, viewTrial(out, said))
+}
+
+func viewTrial(out dispatch.Outcome, said *webhook.Exchange) trialView {
+	v := trialView{
+		Verdict: verdictName(out.Verdict), Error: out.Err, DurationMs: said.Duration.Milliseconds(),
+		Request: trialRequestView{
+			Method: said.Request.Method, URL: said.Request.URL, Headers: joined(said.Request.Header), Body: string(said.Request.Body),
+		},
+	}
+	if said.Response != nil {
+		v.Response = &trialAnswerView{Status: said.Response.Status, Headers: joined(said.Response.Header), Excerpt: said.Response.Excerpt}
+	}
+	return v
+}
+
+func verdictName(v dispatch.Verdict) string {
+	switch v {
+	case dispatch.Done:
+		return "done"
+	case dispatch.Dead:
+		return "dead"
+	case dispatch.Pause:
+		return "pause"
+	case dispatch.Release:
+		return "release"
+	default:
+		return "retry"
+	}
+}
+
+// joined writes a header's values as one, as RFC 9110 section 5.3 allows.
+func joined(h http.Header) map[string]string {
+	out := make(map[string]string, len(h))
+	for name, values := range h {
+		out[name] = strings.Join(values, ", ")
+	}
+	return out
+}

@@ -1,0 +1,128 @@
+package api
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/deetoo/deetoo/intake"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+// timestamp is RFC 3339 in UTC, to the millisecond.
+type timestamp time.Time
+
+// MarshalText writes it.
+func (t timestamp) MarshalText() ([]byte, error) {
+	return time.Time(t).UTC().AppendFormat(nil, "2006-01-02T15:04:05.000Z"), nil
+}
+
+// IsZero lets omitzero leave it out.
+func (t timestamp) IsZero() bool { return time.Time(t).IsZero() }
+
+// jobView is a job as it is shown.
+type jobView struct {
+	ID       string          `json:"id"`
+	Type     string          `json:"type"`
+	Title    string          `json:"title,omitempty"`
+	State    queue.State     `json:"state"`
+	Priority queue.Priority  `json:"priority"`
+	Data     json.RawMessage `json:"data,omitempty"`
+
+	RunAt      timestamp `json:"run_at,omitzero"`
+	EnqueuedAt timestamp `json:"enqueued_at,omitzero"`
+	StartedAt  timestamp `json:"started_at,omitzero"`
+	FinishedAt timestamp `json:"finished_at,omitzero"`
+
+	Attempt int `json:"attempt"`
+	// MaxAttempts and Timeout are the job's own; absent, the type's count.
+	MaxAttempts     int               `json:"max_attempts,omitempty"`
+	Timeout         registry.Duration `json:"timeout,omitzero"`
+	Lost            int               `json:"lost"`
+	LastError       string            `json:"last_error,omitempty"`
+	Result          json.RawMessage   `json:"result,omitempty"`
+	CancelRequested bool              `json:"cancel_requested"`
+}
+
+func viewJob(j *queue.Job) jobView {
+	return jobView{
+		ID: j.ID, Type: j.Type, Title: j.Title, State: j.State, Priority: j.Priority, Data: j.Data,
+		RunAt: timestamp(j.RunAt), EnqueuedAt: timestamp(j.EnqueuedAt), StartedAt: timestamp(j.StartedAt), FinishedAt: timestamp(j.FinishedAt),
+		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Timeout: registry.Duration(j.Timeout), Lost: j.Lost,
+		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested,
+	}
+}
+
+// viewResult shows what a handler answered: JSON as it is, anything else as a string.
+func viewResult(b []byte) json.RawMessage {
+	if len(b) == 0 {
+		return nil
+	}
+	if json.Valid(b) {
+		return b
+	}
+	s, _ := json.Marshal(strings.ToValidUTF8(string(b), "�")) // a string always can be written
+	return s
+}
+
+// receiptView answers for one pushed job.
+type receiptView struct {
+	ID       string      `json:"id"`
+	State    queue.State `json:"state"`
+	RunAt    timestamp   `json:"run_at"`
+	Replaced bool        `json:"replaced"`
+}
+
+func viewReceipt(r queue.Receipt) receiptView {
+	return receiptView{ID: r.ID, State: r.State, RunAt: timestamp(r.RunAt), Replaced: r.Replaced}
+}
+
+// attemptView is an attempt as it is shown.
+type attemptView struct {
+	N          int       `json:"n"`
+	StartedAt  timestamp `json:"started_at"`
+	DurationMs int64     `json:"duration_ms"`
+	Outcome    string    `json:"outcome"`
+	Status     int       `json:"status,omitempty"`
+	Error      string    `json:"error,omitempty"`
+	Excerpt    string    `json:"excerpt,omitempty"`
+	Dispatcher string    `json:"dispatcher,omitempty"`
+}
+
+func viewAttempt(a queue.Attempt) attemptView {
+	return attemptView{
+		N: a.N, StartedAt: timestamp(time.UnixMilli(a.StartedAt)), DurationMs: a.Duration, Outcome: a.Outcome,
+		Status: a.Status, Error: a.Error, Excerpt: a.Excerpt, Dispatcher: a.Dispatcher,
+	}
+}
+
+// statsView are the counts of a type.
+type statsView struct {
+	Type       string         `json:"type"`
+	Waiting    int            `json:"waiting"`
+	ByPriority map[string]int `json:"by_priority"`
+	Scheduled  int            `json:"scheduled"`
+	Active     int            `json:"active"`
+	Dead       int            `json:"dead"`
+	Finished   int            `json:"finished"`
+	// Concurrency and Paused are what is in force.
+	Concurrency int  `json:"concurrency"`
+	Paused      bool `json:"paused"`
+	// HoldMs is how much longer the type runs one job at a time, because its endpoint asked for it.
+	HoldMs int64 `json:"hold_ms"`
+	// OldestWaitingMs is how long the oldest waiting job has been due.
+	OldestWaitingMs int64     `json:"oldest_waiting_ms"`
+	At              timestamp `json:"at"`
+}
+
+func viewStats(s intake.TypeStats) statsView {
+	v := statsView{
+		Type: s.Type, Waiting: s.Waiting, ByPriority: map[string]int{}, Scheduled: s.Scheduled, Active: s.Active, Dead: s.Dead, Finished: s.Finished,
+		Concurrency: s.Limit, Paused: s.Paused, HoldMs: s.Hold.Milliseconds(), OldestWaitingMs: s.Oldest.Milliseconds(), At: timestamp(s.At),
+	}
+	for p, n := range s.ByPriority {
+		v.ByPriority[p.String()] = n
+	}
+	return v
+}
