@@ -30,6 +30,7 @@ type lane struct {
 	inflight map[string]*attempt // by token: a job may come back while its lost attempt still ends
 	pending  []queue.Settlement
 	request  *queue.Request // sent, but not answered yet: to be repeated
+	sentAt   time.Time      // when the request was first sent
 	gone     []result       // found their endpoint gone: kept until the type is paused
 	goneAt   time.Time      // when the first of them ended
 	log      *slog.Logger
@@ -171,10 +172,16 @@ func (l *lane) collect() {
 // exchange settles what is pending and claims what there is room for. It sets
 // when the lane next looks.
 func (l *lane) exchange() {
-	if l.request == nil {
-		l.request = l.newRequest()
-	}
 	l.lookedAt = time.Now()
+	if l.request != nil && len(l.pending) > 0 && time.Since(l.sentAt) > l.d.opts.Queue.Lease()*2/3 {
+		// Repeating it takes back leases that end about now, before their jobs are
+		// settled. What it may have claimed is as good as lost; settling twice is harmless.
+		l.pending = append(l.request.Done, l.pending...)
+		l.request = nil
+	}
+	if l.request == nil {
+		l.request, l.sentAt = l.newRequest(), l.lookedAt
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.patience())
 	batch, err := l.d.opts.Queue.ExchangeRequest(ctx, l.name, l.request)
 	cancel()
