@@ -1,0 +1,260 @@
+package ui
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+// pageSize is how many jobs a page lists.
+const pageSize = 50
+
+// typeView is the page of one type.
+type typeView struct {
+	Row row
+	// Settings are nil if the caller may not read them.
+	Settings *settingsView
+	// Jobs are not there if the caller may not read them.
+	CanRead  bool
+	CanWrite bool // jobs
+	CanAlter bool // the type
+	Tabs     []tab
+	State    queue.State
+	TimeHead string
+	Jobs     []listed
+	Next     string // address of the next page
+	First    string // address of the first page, unless this is it
+	Version  int64
+	Changed  bool
+}
+
+type tab struct {
+	State   queue.State
+	Label   string
+	Counted bool
+	N       int
+	Current bool
+	OOB     bool
+	Type    string
+}
+
+// listed is a job in the table.
+type listed struct {
+	queue.Job
+	Time time.Time
+}
+
+// settingsView is a type as it is shown: no secret, no credential.
+type settingsView struct {
+	registry.View
+	Target  string // redacted
+	Headers []header
+	Backoff string
+	Jitter  bool
+	Updated time.Time
+}
+
+type header struct{ Name, Value string }
+
+func settingsOf(t *registry.Type) *settingsView {
+	v := &settingsView{View: t.View(), Target: t.RedactedTarget(), Jitter: !t.Retry.NoJitter, Updated: t.UpdatedAt}
+	for _, name := range slices.Sorted(maps.Keys(v.View.Headers)) {
+		v.Headers = append(v.Headers, header{name, v.View.Headers[name]})
+	}
+	return v
+}
+
+func (u *UI) typePage(r *request) error {
+	v, err := u.typeHead(r, false)
+	if err != nil {
+		return err
+	}
+	if v.CanRead {
+		if err := u.list(r, &v); err != nil {
+			return err
+		}
+	}
+	return u.render(r, fiber.StatusOK, "type", v.Row.Name, v)
+}
+
+// typeLive gives the numbers anew; the list stays as it is.
+func (u *UI) typeLive(r *request) error {
+	v, err := u.typeHead(r, true)
+	if err != nil {
+		return err
+	}
+	v.Changed = strconv.FormatInt(v.Version, 10) != r.query("version")
+	return u.renderPart(r, "type", "live", v)
+}
+
+// typeHead is the type with its settings and counts, as far as the caller may see them.
+func (u *UI) typeHead(r *request, oob bool) (typeView, error) {
+	name := r.typ()
+	v := typeView{
+		Row: row{Name: name, OOB: oob}, CanRead: r.may(auth.JobsRead, name),
+		CanWrite: r.may(auth.JobsWrite, name), CanAlter: r.may(auth.TypesWrite, name),
+	}
+	paused, reason := false, ""
+	if r.may(auth.TypesRead, name) || !v.CanRead {
+		t, err := u.in.Type(r.ctx, r.who, name)
+		if err != nil {
+			return v, err
+		}
+		v.Row, v.Settings, v.Version = rowOf(t, oob), settingsOf(t), t.Version
+		paused, reason = t.Paused, t.PausedReason
+	}
+	if v.CanRead {
+		s, err := u.in.Stats(r.ctx, r.who, name)
+		if err != nil {
+			return v, err
+		}
+		v.Row.S, v.Row.Counted = s, true
+		if v.Settings == nil {
+			paused = s.Paused
+		}
+	}
+	v.Row.Condition = conditionOf(paused, reason, v.Row.S.Hold)
+	v.Tabs = tabs(v.Row)
+	return v, nil
+}
+
+func tabs(r row) []tab {
+	return []tab{
+		{State: queue.Waiting, Label: "Waiting", Counted: true, N: r.S.Waiting, OOB: r.OOB, Type: r.Name},
+		{State: queue.Scheduled, Label: "Scheduled", Counted: true, N: r.S.Scheduled, OOB: r.OOB, Type: r.Name},
+		{State: queue.Active, Label: "Running", Counted: true, N: r.S.Active, OOB: r.OOB, Type: r.Name},
+		{State: queue.Dead, Label: "Dead", Counted: true, N: r.S.Dead, OOB: r.OOB, Type: r.Name},
+		{State: queue.Succeeded, Label: "Succeeded", Type: r.Name},
+		{State: queue.Cancelled, Label: "Cancelled", Type: r.Name},
+	}
+}
+
+// list fills in a page of the jobs in the state asked for.
+func (u *UI) list(r *request, v *typeView) error {
+	v.State = queue.State(r.query("state"))
+	if v.State == "" {
+		v.State = firstState(v.Row.S)
+	}
+	cursor := r.query("cursor")
+	page, err := u.in.Jobs(r.ctx, r.who, v.Row.Name, v.State, cursor, pageSize)
+	if err != nil {
+		return err
+	}
+	base := typeURL(v.Row.Name) + "?state=" + string(v.State)
+	if cursor != "" {
+		v.First = base + "#jobs"
+	}
+	if page.Next != "" {
+		v.Next = base + "&cursor=" + page.Next + "#jobs"
+	}
+	v.TimeHead = timeHead(v.State)
+	for _, j := range page.Jobs {
+		v.Jobs = append(v.Jobs, listed{j, timeOf(&j)})
+	}
+	for i := range v.Tabs {
+		v.Tabs[i].Current = v.Tabs[i].State == v.State
+	}
+	return nil
+}
+
+// firstState is the list one most likely came for: trouble, then work.
+func firstState(s queue.Stats) queue.State {
+	switch {
+	case s.Dead > 0:
+		return queue.Dead
+	case s.Active > 0:
+		return queue.Active
+	case s.Waiting > 0:
+		return queue.Waiting
+	case s.Scheduled > 0:
+		return queue.Scheduled
+	case s.Finished > 0:
+		return queue.Succeeded
+	default:
+		return queue.Waiting
+	}
+}
+
+func timeHead(s queue.State) string {
+	switch s {
+	case queue.Waiting, queue.Scheduled:
+		return "Due"
+	case queue.Active:
+		return "Started"
+	default:
+		return "Ended"
+	}
+}
+
+// timeOf is the time that matters in a job's state.
+func timeOf(j *queue.Job) time.Time {
+	switch {
+	case j.State == queue.Active:
+		return j.StartedAt
+	case j.State.Terminal():
+		return j.FinishedAt
+	case j.RunAt.IsZero():
+		return j.EnqueuedAt
+	default:
+		return j.RunAt
+	}
+}
+
+func (u *UI) pause(r *request) error  { return u.setPaused(r, true, "paused") }
+func (u *UI) resume(r *request) error { return u.setPaused(r, false, "resumed") }
+
+func (u *UI) setPaused(r *request, paused bool, code string) error {
+	name := r.typ()
+	if t, err := u.in.SetPaused(r.ctx, r.who, name, paused, ""); t == nil && err != nil {
+		return err
+	}
+	u.counts.forget(name)
+	r.flash(code, 0)
+	return r.redirect(typeURL(name))
+}
+
+// confirmView asks before something is done to many jobs.
+type confirmView struct {
+	Type, Verb string
+	N          int
+}
+
+func (u *UI) confirmPage(verb string) handler {
+	return func(r *request) error {
+		name := r.typ()
+		if err := r.who.Require(auth.JobsWrite, name); err != nil {
+			return err
+		}
+		s, err := u.in.Stats(r.ctx, r.who, name)
+		if err != nil {
+			return err
+		}
+		title := map[string]string{"redrive": "Retry all dead jobs", "purge": "Delete all dead jobs"}[verb]
+		return u.render(r, fiber.StatusOK, "confirm", title, confirmView{name, verb, s.Dead})
+	}
+}
+
+func (u *UI) confirmed(verb string) handler {
+	return func(r *request) error {
+		name, n, err, code := r.typ(), 0, error(nil), "redriven"
+		if verb == "redrive" {
+			n, err = u.in.Redrive(r.ctx, r.who, name)
+		} else {
+			code = "purged"
+			n, err = u.in.Purge(r.ctx, r.who, name, queue.Dead)
+		}
+		u.counts.forget(name)
+		if err != nil {
+			return err
+		}
+		r.flash(code, n)
+		return r.redirect(typeURL(name))
+	}
+}
