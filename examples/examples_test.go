@@ -83,6 +83,7 @@ func testJobs(t *testing.T, p *process, secret string) {
 		"rotation, ours is new":     {data: `{"to":"han"}`, secrets: []string{secret, other}, status: 200, verdict: dispatch.Done, to: "han"},
 		"rotation, ours is old":     {data: `{"to":"han"}`, secrets: []string{other, secret}, status: 200, verdict: dispatch.Done, to: "han"},
 		"other fields":              {data: `{"a":{"to":1,"fail":true},"b":["to",{"to":2}],"to" : "han" , "fail":false}`, status: 200, verdict: dispatch.Done, to: "han"},
+		"odd quotes":                {data: `{"x":"\",\"to\":\"leia","y\\":"\\","to":"h\"n"}`, status: 200, verdict: dispatch.Done, to: `h"n`},
 		"unicode":                   {data: `{"to":"Ünïcödé 🤖 日本 \ud83d\ude80 \"q\" \\ \n \u0000 {[:,]}"}`, status: 200, verdict: dispatch.Done, to: "Ünïcödé 🤖 日本 🚀 \"q\" \\ \n \x00 {[:,]}"},
 		"as large as a job can be":  {data: largeData(1 << 20), status: 200, verdict: dispatch.Done, to: "luke"},
 		"fail":                      {data: `{"to":"vader","fail":true}`, status: 500, verdict: dispatch.Retry},
@@ -90,6 +91,7 @@ func testJobs(t *testing.T, p *process, secret string) {
 		"no to, but inside":         {data: `{"x":{"to":"leia"}}`, status: 422, verdict: dispatch.Dead},
 		"no to, but as a value":     {data: `{"x":"to"}`, status: 422, verdict: dispatch.Dead},
 		"to is a number":            {data: `{"to":66}`, status: 422, verdict: dispatch.Dead},
+		"to is an object":           {data: `{"to":{"to":"leia"}}`, status: 422, verdict: dispatch.Dead},
 		"to is empty":               {data: `{"to":""}`, status: 422, verdict: dispatch.Dead},
 		"null":                      {data: `null`, status: 422, verdict: dispatch.Dead},
 		"nothing":                   {data: ``, status: 422, verdict: dispatch.Dead},
@@ -220,7 +222,7 @@ func testBadSecret(t *testing.T, command func(port string) *exec.Cmd, perRequest
 		} else {
 			select {
 			case <-p.exited:
-			case <-time.After(20 * time.Second):
+			case <-time.After(60 * time.Second): // a busy machine takes long to start Java
 				t.Fatalf("it serves with %q", secret)
 			}
 			if p.cmd.ProcessState.Success() {

@@ -126,7 +126,7 @@ func launch(t *testing.T, command func(port string) *exec.Cmd, secret string) *p
 func (p *process) accepts(t *testing.T) bool {
 	t.Helper()
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(60 * time.Second) // a busy machine takes long to start Java
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
