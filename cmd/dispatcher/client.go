@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/deetoo/deetoo/auth"
+)
+
+// clientFlags say which dispatcher to talk to, and as whom.
+type clientFlags struct {
+	URL       string `name:"url" env:"DEETOO_URL" default:"http://127.0.0.1:8888" help:"Where the dispatcher is. Default: ${default}."`
+	Token     string `name:"token" env:"DEETOO_TOKEN" placeholder:"TOKEN" help:"Token to show. Default: one made from the key in the data folder, if there is one on this machine."`
+	DataDir   string `name:"data-dir" env:"DEETOO_DATA_DIR" default:"data" placeholder:"DIR" help:"Folder with the generated key. Default: ${default}."`
+	JWTSecret string `name:"jwt-secret" env:"DEETOO_JWT_SECRET" placeholder:"SECRET" help:"HS256 secret to make a token from."`
+}
+
+// client calls the REST API.
+type client struct {
+	base, token string
+	http        *http.Client
+}
+
+func (f clientFlags) client() (*client, error) {
+	base, err := url.Parse(f.URL)
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+		return nil, usageError{errors.New("--url must be an http or https URL")}
+	}
+	token := f.Token
+	if token == "" {
+		secret := []byte(f.JWTSecret)
+		if len(secret) == 0 {
+			secret = loadKey(f.DataDir)
+		}
+		if len(secret) == 0 {
+			return nil, usageError{errors.New("a token is needed: --token or DEETOO_TOKEN")}
+		}
+		if token, err = auth.Mint(secret, auth.MintOptions{Subject: "cli", Scopes: []auth.Scope{auth.Admin}, TTL: time.Minute}); err != nil {
+			return nil, err
+		}
+	}
+	return &client{
+		base: strings.TrimRight(f.URL, "/"), token: token,
+		// A Redis that is slow to answer makes the API slow, not dead.
+		http: &http.Client{Timeout: time.Minute},
+	}, nil
+}
+
+// typePath is the path of a type and what is below it.
+func typePath(typ string, below ...string) string {
+	path := "/v1/types/" + url.PathEscape(typ)
+	for _, b := range below {
+		path += "/" + url.PathEscape(b)
+	}
+	return path
+}
+
+// call sends a request and decodes the answer into out, if that is not nil. An
+// error answer becomes an error in the API's own words.
+func (c *client) call(ctx context.Context, method, path, contentType string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("no dispatcher answers at %s: %w", c.base, errors.Unwrap(err))
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= 400 {
+		return problem(resp.StatusCode, answer)
+	}
+	if out == nil || len(answer) == 0 {
+		return nil
+	}
+	return json.Unmarshal(answer, out)
+}
+
+// problem makes an error of a problem document (RFC 9457).
+func problem(status int, answer []byte) error {
+	var p struct{ Title, Detail, Field, Rule string }
+	if json.Unmarshal(answer, &p) != nil || (p.Title == "" && p.Detail == "") {
+		return fmt.Errorf("the dispatcher answered %d %s", status, http.StatusText(status))
+	}
+	switch {
+	case p.Detail != "":
+		return fmt.Errorf("%s (%d)", p.Detail, status)
+	default:
+		return fmt.Errorf("%s (%d)", p.Title, status)
+	}
+}
+
+// printJSON prints an answer for people and for jq.
+func printJSON(w io.Writer, raw json.RawMessage) error {
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "", "  "); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, b.String())
+	return err
+}

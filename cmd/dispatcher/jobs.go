@@ -1,0 +1,206 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"text/tabwriter"
+	"time"
+)
+
+// pushCmd pushes jobs through the API.
+type pushCmd struct {
+	clientFlags
+	Type     string        `arg:"" help:"Job type."`
+	Data     string        `arg:"" optional:"" help:"The job's data, as JSON; \"-\" reads a job's data from standard input."`
+	ID       string        `name:"id" help:"The job's ID. Default: made by the dispatcher."`
+	When     string        `help:"When it is due: RFC 3339, or Unix milliseconds." xor:"due"`
+	Delay    time.Duration `help:"How long until it is due." xor:"due"`
+	Priority string        `enum:"critical,high,normal,low,lowest" default:"normal" help:"critical, high, normal, low or lowest. Default: ${default}."`
+	Batch    bool          `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
+}
+
+// Run is called by kong.
+func (c *pushCmd) Run(env *environment) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	path := typePath(c.Type, "jobs")
+	if c.Batch {
+		return c.batch(env, cl, path)
+	}
+	data := []byte(c.Data)
+	switch c.Data {
+	case "":
+		return usageError{errors.New("push needs the job's data, \"-\" or --batch")}
+	case "-":
+		if data, err = io.ReadAll(os.Stdin); err != nil {
+			return err
+		}
+	}
+	if !json.Valid(data) {
+		return usageError{errors.New("the data must be JSON")}
+	}
+	job := map[string]any{"data": json.RawMessage(data), "priority": c.Priority}
+	if c.ID != "" {
+		job["id"] = c.ID
+	}
+	if c.When != "" {
+		job["when"] = c.When
+	}
+	if c.Delay > 0 {
+		job["delay"] = c.Delay.String()
+	}
+	body, err := json.Marshal(job)
+	if err != nil {
+		return err
+	}
+	var receipt json.RawMessage
+	if err := cl.call(env.ctx, "POST", path, "application/json", body, &receipt); err != nil {
+		return err
+	}
+	return printJSON(env.stdout, receipt)
+}
+
+func (c *pushCmd) batch(env *environment, cl *client, path string) error {
+	body, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := cl.call(env.ctx, "POST", path, "application/x-ndjson", body, &answer); err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+// jobsCmd looks after jobs.
+type jobsCmd struct {
+	List    jobsListCmd   `cmd:"" help:"List jobs in a state."`
+	Show    jobsShowCmd   `cmd:"" help:"Show a job and its attempts."`
+	Cancel  jobsActionCmd `cmd:"" help:"Call a job off."`
+	Retry   jobsActionCmd `cmd:"" help:"Run a finished or dead job again."`
+	Promote jobsActionCmd `cmd:"" help:"Run a scheduled job now."`
+	Redrive jobsDeadCmd   `cmd:"" help:"Run all dead jobs of a type again."`
+	Purge   jobsDeadCmd   `cmd:"" help:"Delete all dead jobs of a type."`
+}
+
+type jobsListCmd struct {
+	clientFlags
+	Type   string `arg:"" help:"Job type."`
+	State  string `enum:"waiting,scheduled,active,succeeded,cancelled,dead" default:"waiting" help:"waiting, scheduled, active, succeeded, cancelled or dead. Default: ${default}."`
+	Limit  int    `default:"50" help:"How many. Default: ${default}."`
+	Cursor string `help:"Cursor of the page, as printed below the page before."`
+}
+
+// Run is called by kong.
+func (c *jobsListCmd) Run(env *environment) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	q := url.Values{"state": {c.State}, "limit": {strconv.Itoa(c.Limit)}}
+	if c.Cursor != "" {
+		q.Set("cursor", c.Cursor)
+	}
+	var page struct {
+		Jobs []struct {
+			ID        string `json:"id"`
+			Title     string `json:"title"`
+			Priority  string `json:"priority"`
+			Attempt   int    `json:"attempt"`
+			RunAt     string `json:"run_at"`
+			LastError string `json:"last_error"`
+		} `json:"jobs"`
+		Next string `json:"next_cursor"`
+	}
+	if err := cl.call(env.ctx, "GET", typePath(c.Type, "jobs")+"?"+q.Encode(), "", nil, &page); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(env.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tPRIORITY\tATTEMPT\tDUE\tTITLE\tLAST ERROR")
+	for _, j := range page.Jobs {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", j.ID, j.Priority, j.Attempt, j.RunAt, j.Title, j.LastError)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if page.Next != "" {
+		fmt.Fprintln(env.stdout, "more: --cursor", page.Next)
+	}
+	return nil
+}
+
+type jobsShowCmd struct {
+	clientFlags
+	Type string `arg:"" help:"Job type."`
+	ID   string `arg:"" help:"Job ID."`
+}
+
+// Run is called by kong.
+func (c *jobsShowCmd) Run(env *environment) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	for _, below := range [][]string{{"jobs", c.ID}, {"jobs", c.ID, "attempts"}, {"jobs", c.ID, "why"}} {
+		var answer json.RawMessage
+		if err := cl.call(env.ctx, "GET", typePath(c.Type, below...), "", nil, &answer); err != nil {
+			return err
+		}
+		if err := printJSON(env.stdout, answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type jobsActionCmd struct {
+	clientFlags
+	Type string `arg:"" help:"Job type."`
+	ID   string `arg:"" help:"Job ID."`
+}
+
+// Run is called by kong. Which of the actions it is, kong knows.
+func (c *jobsActionCmd) Run(env *environment, action actionName) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if action == "cancel" {
+		err = cl.call(env.ctx, "DELETE", typePath(c.Type, "jobs", c.ID), "", nil, &answer)
+	} else {
+		err = cl.call(env.ctx, "POST", typePath(c.Type, "jobs", c.ID, string(action)), "", nil, &answer)
+	}
+	if err != nil || len(answer) == 0 {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+type jobsDeadCmd struct {
+	clientFlags
+	Type string `arg:"" help:"Job type."`
+}
+
+// Run is called by kong.
+func (c *jobsDeadCmd) Run(env *environment, action actionName) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := cl.call(env.ctx, "POST", typePath(c.Type, "dead", string(action)), "", nil, &answer); err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+// actionName is the name of the command that was chosen, for commands that share code.
+type actionName string

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+)
+
+// typesCmd looks after job types.
+type typesCmd struct {
+	List   typesListCmd   `cmd:"" help:"List the job types."`
+	Show   typesOneCmd    `cmd:"" help:"Show a job type."`
+	Put    typesPutCmd    `cmd:"" help:"Register a job type, or replace its settings."`
+	Pause  typesOneCmd    `cmd:"" help:"Start no more jobs of a type."`
+	Resume typesOneCmd    `cmd:"" help:"Go on with a paused type."`
+	Delete typesDeleteCmd `cmd:"" help:"Remove a job type."`
+}
+
+type typesListCmd struct{ clientFlags }
+
+// Run is called by kong.
+func (c *typesListCmd) Run(env *environment) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Types []struct {
+			Name        string `json:"name"`
+			Target      string `json:"target"`
+			Concurrency int    `json:"concurrency"`
+			Paused      bool   `json:"paused"`
+		} `json:"types"`
+	}
+	if err := cl.call(env.ctx, "GET", "/v1/types", "", nil, &answer); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(env.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tCONCURRENCY\tPAUSED\tTARGET")
+	for _, t := range answer.Types {
+		fmt.Fprintf(w, "%s\t%d\t%t\t%s\n", t.Name, t.Concurrency, t.Paused, t.Target)
+	}
+	return w.Flush()
+}
+
+type typesOneCmd struct {
+	clientFlags
+	Type string `arg:"" help:"Job type."`
+}
+
+// Run is called by kong.
+func (c *typesOneCmd) Run(env *environment, action actionName) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if action == "show" {
+		err = cl.call(env.ctx, "GET", typePath(c.Type), "", nil, &answer)
+	} else {
+		err = cl.call(env.ctx, "POST", typePath(c.Type, string(action)), "", nil, &answer)
+	}
+	if err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+type typesPutCmd struct {
+	clientFlags
+	Type        string `arg:"" help:"Job type."`
+	Target      string `help:"URL to POST its jobs to." xor:"spec"`
+	Concurrency int    `help:"How many at once in the whole cluster."`
+	File        string `short:"f" help:"JSON file with all settings; \"-\" is standard input." xor:"spec" placeholder:"FILE"`
+}
+
+// Run is called by kong.
+func (c *typesPutCmd) Run(env *environment) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var body []byte
+	switch {
+	case c.File == "-":
+		body, err = io.ReadAll(os.Stdin)
+	case c.File != "":
+		body, err = os.ReadFile(c.File)
+	default:
+		spec := map[string]any{"target": c.Target}
+		if c.Concurrency > 0 {
+			spec["concurrency"] = c.Concurrency
+		}
+		body, err = json.Marshal(spec)
+	}
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := cl.call(env.ctx, "PUT", typePath(c.Type), "application/json", body, &answer); err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+type typesDeleteCmd struct {
+	clientFlags
+	Type  string `arg:"" help:"Job type."`
+	Force bool   `help:"Even if it has jobs: they are deleted too."`
+}
+
+// Run is called by kong.
+func (c *typesDeleteCmd) Run(env *environment) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	path := typePath(c.Type)
+	if c.Force {
+		path += "?force=true"
+	}
+	return cl.call(env.ctx, "DELETE", path, "", nil, nil)
+}

@@ -1,0 +1,83 @@
+package deetoo
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/deetoo/deetoo/api"
+	"github.com/deetoo/deetoo/intake"
+	"github.com/deetoo/deetoo/ui"
+)
+
+// HTTP is the dialect of the REST API and the UI, served on an address such
+// as ":8888". A port of 0 takes a free one; see Deetoo.Addr.
+func HTTP(address string) Dialect { return &httpDialect{address: address} }
+
+type httpDialect struct {
+	address  string
+	deetoo   *Deetoo // set by Speaks
+	listener net.Listener
+}
+
+// Name is "http".
+func (h *httpDialect) Name() string { return "http" }
+
+// listen takes the address before anything else is started, so that one in use is an error of Start.
+func (h *httpDialect) listen() (err error) {
+	h.listener, err = net.Listen("tcp", h.address)
+	return err
+}
+
+// Addr is the address that the API and the UI are served on; nil if none is. Call it after Start.
+func (d *Deetoo) Addr() net.Addr {
+	for _, dialect := range d.dialects {
+		if h, ok := dialect.(*httpDialect); ok && h.listener != nil {
+			return h.listener.Addr()
+		}
+	}
+	return nil
+}
+
+// closeTimeout is how long requests under way may take once ctx has ended.
+const closeTimeout = 5 * time.Second
+
+// Serve answers requests until ctx ends.
+func (h *httpDialect) Serve(ctx context.Context, in *intake.Intake) error {
+	app, err := h.app(in)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- app.Listener(h.listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	if err := app.ShutdownWithTimeout(closeTimeout); err != nil {
+		return fmt.Errorf("requests were cut off: %w", err)
+	}
+	return <-failed
+}
+
+func (h *httpDialect) app(in *intake.Intake) (*fiber.App, error) {
+	d := h.deetoo
+	app := api.NewApp(api.AppOptions{Logger: d.opts.Logger, MaxBody: max(api.DefaultMaxBatchBody, 2*in.MaxJobSize())})
+	rest, err := api.New(api.Options{
+		Intake: in, Verifier: d.verifier, Sender: d.deliverer, Spec: OpenAPI(), Version: d.opts.Version, Logger: d.opts.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	rest.Mount(app)
+	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Version: d.opts.Version, Logger: d.opts.Logger, Remove: in.Remove})
+	if err != nil {
+		return nil, err
+	}
+	pages.Mount(app)
+	return app, nil
+}

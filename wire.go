@@ -1,0 +1,318 @@
+package deetoo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/dispatch/webhook"
+	"github.com/deetoo/deetoo/intake"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/queue/embedded"
+	"github.com/deetoo/deetoo/registry"
+)
+
+// GeneratedKey is the key that tokens are signed with when none is configured.
+type GeneratedKey struct {
+	// Secret signs tokens by HS256.
+	Secret []byte
+	// Created says that it was made by this start.
+	Created bool
+	// File it is kept in, mode 0600.
+	File string
+}
+
+// GeneratedKey returns the key made for want of a configured one; nil if one is configured. Call it after Start.
+func (d *Deetoo) GeneratedKey() *GeneratedKey { return d.key }
+
+// Place says for people where the jobs are kept.
+func (d *Deetoo) Place() string {
+	if d.opts.RedisURL != "" {
+		return redisPlace(d.opts.RedisURL)
+	}
+	return "the embedded store in " + d.opts.DataDir
+}
+
+// EmbeddedDir is the folder of the embedded store in a data folder.
+func EmbeddedDir(dataDir string) string { return filepath.Join(dataDir, "store") }
+
+// OpenStore opens the Redis or the embedded store that options name, and
+// the queue on it, without running anything: for maintenance.
+func OpenStore(ctx context.Context, o Options) (q *queue.Queue, client redis.UniversalClient, closeStore func() error, err error) {
+	if err := o.Validate(); err != nil {
+		return nil, nil, nil, err
+	}
+	o = o.withDefaults()
+	client, closeStore, err = openClient(ctx, o)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	q, err = newQueue(client, o)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, closeStore())
+	}
+	return q, client, closeStore, nil
+}
+
+func openClient(ctx context.Context, o Options) (redis.UniversalClient, func() error, error) {
+	if o.RedisURL != "" {
+		c, err := ConnectRedis(o.RedisURL)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, c.Close, nil
+	}
+	store, err := embedded.Open(ctx, embedded.Options{Dir: EmbeddedDir(o.DataDir), Logger: o.Logger})
+	if err != nil {
+		return nil, nil, err
+	}
+	return store.Client(), store.Close, nil
+}
+
+func newQueue(client redis.UniversalClient, o Options) (*queue.Queue, error) {
+	return queue.New(client, queue.Options{Prefix: o.Prefix, Consumer: o.Name, Lease: o.Lease, Embedded: o.RedisURL == ""})
+}
+
+// open makes the parts, each from what it is built on.
+func (d *Deetoo) open(ctx, background context.Context) error {
+	o := d.opts
+	for _, dialect := range d.dialects {
+		if h, ok := dialect.(*httpDialect); ok {
+			if err := h.listen(); err != nil {
+				return err
+			}
+			d.closers = append(d.closers, func() error { _ = h.listener.Close(); return nil }) // closed by Serve, if it came to that
+		}
+	}
+	client, closeClient, err := openClient(ctx, o)
+	if err != nil {
+		return err
+	}
+	d.client = client
+	d.closers = append(d.closers, closeClient)
+	if d.queue, err = newQueue(client, o); err != nil {
+		return err
+	}
+	if d.store, err = registry.NewStore(client, registry.Options{Prefix: o.Prefix, Logger: o.Logger}); err != nil {
+		return err
+	}
+	d.directory = registry.NewDirectory(d.store, o.Logger)
+	if d.deliverer, err = webhook.New(webhook.Options{
+		Types: d.directory, AllowPrivate: o.AllowPrivateTargets, AllowCIDRs: o.AllowTargets,
+		UserAgent: "DeeToo/" + o.Version, Logger: o.Logger,
+	}); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, func() error { d.deliverer.Close(); return nil })
+	if err := d.openAuth(background); err != nil {
+		return err
+	}
+	if d.intake, err = intake.New(intake.Options{
+		Queue: d.queue, Store: d.store, Directory: d.directory, MaxJobSize: o.MaxJobSize,
+		CheckTarget: d.checkTarget, Wake: d.wake, Draining: d.draining,
+	}); err != nil {
+		return err
+	}
+	poll := time.Second
+	if o.RedisURL == "" {
+		// Nobody else writes to the embedded store: no wake can come from elsewhere.
+		poll = 10 * time.Second
+	}
+	d.dispatcher, err = dispatch.New(dispatch.Options{
+		Queue: d.queue, Deliverer: dispatch.DelivererFunc(d.deliver), Pause: d.intake.PauseGone,
+		Logger: o.Logger, OnTimeout: o.OnTimeout, Poll: poll,
+	})
+	return err
+}
+
+func (d *Deetoo) openAuth(background context.Context) (err error) {
+	o := auth.Options{
+		Secret: d.opts.JWTSecret, PublicKeyFile: d.opts.JWTPublicKeyFile, JWKSURL: d.opts.JWKSURL,
+		Issuer: d.opts.JWTIssuer, Audience: d.opts.JWTAudience, Leeway: d.opts.JWTLeeway, Logger: d.opts.Logger,
+	}
+	if len(o.Secret) == 0 && o.PublicKeyFile == "" && o.JWKSURL == "" {
+		key := &GeneratedKey{File: filepath.Join(d.opts.DataDir, auth.SecretFile)}
+		if key.Secret, key.Created, err = auth.LoadOrCreateSecret(d.opts.DataDir); err != nil {
+			return err
+		}
+		o.Secret, d.key = key.Secret, key
+	}
+	if d.verifier, err = auth.New(background, o); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, func() error { d.verifier.Close(); return nil })
+	return nil
+}
+
+// deliver makes an attempt: here, if the type is one this process Can, else by webhook.
+func (d *Deetoo) deliver(ctx context.Context, lease *queue.Lease) dispatch.Outcome {
+	if l, ok := d.local[lease.Type]; ok {
+		return l.handler.deliver(ctx, lease)
+	}
+	return d.deliverer.Deliver(ctx, lease)
+}
+
+func (d *Deetoo) checkTarget(target string) error {
+	if target == registry.LocalTarget {
+		return nil
+	}
+	return d.deliverer.CheckTarget(target)
+}
+
+func (d *Deetoo) wake(e queue.Event) { d.dispatcher.Heard(e) }
+
+// register stores the types of Can and of the types file. If Redis is away it
+// goes on trying in the background.
+func (d *Deetoo) register(ctx, background context.Context) error {
+	var specs []registry.Spec
+	if d.opts.TypesFile != "" {
+		var err error
+		if specs, err = registry.LoadFile(d.opts.TypesFile); err != nil {
+			return err
+		}
+	}
+	store := func(ctx context.Context) error {
+		for name, l := range d.local {
+			if err := d.registerLocal(ctx, name, l.concurrency); err != nil {
+				return err
+			}
+		}
+		changed, err := d.intake.TypesFrom(ctx, specs)
+		if len(changed) > 0 {
+			d.opts.Logger.Info("job types registered from the file", "types", changed)
+		}
+		return err
+	}
+	err := store(ctx)
+	if !errors.Is(err, queue.ErrUnavailable) {
+		return err
+	}
+	d.opts.Logger.Warn("redis is away; job types will be registered when it comes", "error", err)
+	d.working.Go(func() {
+		retry(background, func() error {
+			err := store(background)
+			if err != nil && !errors.Is(err, queue.ErrUnavailable) {
+				d.opts.Logger.Error("job types could not be registered", "error", err)
+				return nil
+			}
+			return err
+		})
+	})
+	return nil
+}
+
+// registerLocal registers a type of Can. Settings changed by others stay, but
+// the concurrency is the program's.
+func (d *Deetoo) registerLocal(ctx context.Context, name string, concurrency int) error {
+	t, _, err := d.store.Update(ctx, name, registry.PutOptions{}, func(old *registry.Type) (registry.Type, error) {
+		t := registry.New(name, registry.LocalTarget)
+		if old != nil {
+			if old.Target != registry.LocalTarget {
+				return t, fmt.Errorf("type %s is registered as a webhook: it cannot be run by this program as well", name)
+			}
+			t = old.Clone()
+		}
+		t.Concurrency = concurrency
+		return t, nil
+	})
+	if err != nil {
+		return queue.Classify(err)
+	}
+	d.directory.Note(t)
+	return d.intake.Apply(ctx, &t)
+}
+
+// retry calls do until it succeeds or ctx ends, once a second.
+func retry(ctx context.Context, do func() error) {
+	for do() != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// follow runs lanes for the types there are, as they come, change and go.
+func (d *Deetoo) follow(ctx context.Context) {
+	settings := newSettler(d.intake, d.opts.Logger)
+	d.working.Go(func() { settings.run(ctx) })
+	d.working.Go(func() {
+		if err := d.directory.Run(ctx); err != nil {
+			d.opts.Logger.Error("job types are not followed any more", "error", err)
+		}
+	})
+	d.working.Go(func() { d.queue.Listen(ctx, d.dispatcher.Heard, d.dispatcher.WakesArrive) })
+	cancel := d.directory.Subscribe(func(c registry.Change) {
+		_, here := d.local[c.Name]
+		switch {
+		case c.New == nil:
+			d.dispatcher.Remove(c.Name)
+			return
+		case here || c.New.Target != registry.LocalTarget:
+			d.dispatcher.Set(c.New)
+		default: // another process's function: its jobs are not ours to take
+			d.dispatcher.Remove(c.Name)
+		}
+		settings.add(c.New)
+	})
+	d.closers = append(d.closers, func() error { cancel(); return nil })
+}
+
+// speak starts the dialects.
+func (d *Deetoo) speak(background context.Context) {
+	ctx, hush := context.WithCancel(background)
+	d.hush = hush
+	for _, dialect := range d.dialects {
+		d.speaking.Go(func() {
+			if err := dialect.Serve(ctx, d.intake); err != nil && ctx.Err() == nil {
+				select {
+				case d.failed <- fmt.Errorf("%s: %w", dialect.Name(), err):
+				default: // the first failure is enough to stop for
+				}
+			}
+		})
+	}
+}
+
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "dispatcher"
+	}
+	clean := strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '-'
+		}
+		return r
+	}, host)
+	return clean + "-" + strings.ToLower(rand.Text()[:6])
+}
+
+// BuildVersion is the version of this build: the module's, or the commit it
+// was built from, or "dev".
+func BuildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "dev"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return "dev"
+}
