@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,35 +16,61 @@ import (
 	"github.com/deetoo/deetoo/queue/queuetest"
 )
 
-// single and cluster are shared by all tests of the package, on keys of their own.
-var (
+// servers start when the first test needs them and are shared by all, on keys
+// of their own.
+type servers struct {
+	mu      sync.Mutex
 	single  *redistest.Server
 	cluster *redistest.ClusterServers
-)
+}
+
+var shared servers
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	os.Exit(func() int {
-		var errs [2]error
-		var wg sync.WaitGroup
-		wg.Go(func() { single, errs[0] = redistest.Start(redistest.Options{}) })
-		wg.Go(func() { cluster, errs[1] = redistest.StartCluster(redistest.Options{}) })
-		wg.Wait()
-		if single != nil {
-			defer single.Close()
-		}
-		if cluster != nil {
-			defer cluster.Close()
-		}
-		for _, err := range errs {
-			if err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				return 1
-			}
-		}
-		return m.Run()
-	}())
+	code := m.Run()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	var errs []error
+	if shared.single != nil {
+		errs = append(errs, shared.single.Close())
+	}
+	if shared.cluster != nil {
+		errs = append(errs, shared.cluster.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
 }
+
+func single(t testing.TB) redis.UniversalClient {
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.single == nil {
+		s, err := redistest.Start(redistest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.single = s
+	}
+	return shared.single.Client()
+}
+
+func cluster(t testing.TB) *redistest.ClusterServers {
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.cluster == nil {
+		c, err := redistest.StartCluster(redistest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.cluster = c
+	}
+	return shared.cluster
+}
+
+func clusterClient(t testing.TB) redis.UniversalClient { return cluster(t).Client() }
 
 func memory(t testing.TB, now func() time.Time) redis.UniversalClient {
 	c, end, err := embedded.Memory(now)
@@ -66,11 +93,11 @@ func TestEmbedded(t *testing.T) {
 }
 
 func TestRedis(t *testing.T) {
-	queuetest.Run(t, queuetest.Engine{Client: func(testing.TB) redis.UniversalClient { return single.Client() }})
+	queuetest.Run(t, queuetest.Engine{Client: single})
 }
 
 func TestCluster(t *testing.T) {
-	queuetest.Run(t, queuetest.Engine{Client: func(testing.TB) redis.UniversalClient { return cluster.Client() }})
+	queuetest.Run(t, queuetest.Engine{Client: clusterClient})
 }
 
 // runs sets rapid's number of runs and steps a run, unless the command line does.
@@ -104,10 +131,10 @@ func TestModelEmbedded(t *testing.T) {
 
 func TestModelRedis(t *testing.T) {
 	runs(t, 40, 60)
-	queuetest.Model(t, queuetest.ModelEngine{Client: single.Client()})
+	queuetest.Model(t, queuetest.ModelEngine{Client: single(t)})
 }
 
 func TestModelCluster(t *testing.T) {
 	runs(t, 20, 60)
-	queuetest.Model(t, queuetest.ModelEngine{Client: cluster.Client()})
+	queuetest.Model(t, queuetest.ModelEngine{Client: clusterClient(t)})
 }

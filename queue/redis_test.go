@@ -215,7 +215,7 @@ func TestRedisAway(t *testing.T) {
 // A type lives on one shard; many types spread over all.
 func TestClusterSpreadsTypes(t *testing.T) {
 	t.Parallel()
-	q, err := queue.New(cluster.Client(), queue.Options{Prefix: "spread"})
+	q, err := queue.New(clusterClient(t), queue.Options{Prefix: "spread"})
 	must(t, err)
 	var jobs []queue.Job
 	for i := range 30 {
@@ -228,7 +228,7 @@ func TestClusterSpreadsTypes(t *testing.T) {
 	if len(types) != 30 {
 		t.Errorf("types %v", types)
 	}
-	for _, addr := range cluster.Addrs() {
+	for _, addr := range cluster(t).Addrs() {
 		c := redis.NewClient(&redis.Options{Addr: addr})
 		keys, err := c.Keys(t.Context(), "{spread:*}:jobs").Result()
 		must(t, errors.Join(err, c.Close()))
