@@ -116,7 +116,7 @@ func runs(t *testing.T, n, steps int) {
 }
 
 func TestModelEmbedded(t *testing.T) {
-	runs(t, 40, 60)
+	runs(t, 20, 60)
 	var mu sync.Mutex
 	now := time.UnixMilli(1_800_000_000_000)
 	clock := func(d time.Duration) time.Time {
@@ -130,11 +130,11 @@ func TestModelEmbedded(t *testing.T) {
 }
 
 func TestModelRedis(t *testing.T) {
-	runs(t, 40, 60)
+	runs(t, 25, 60)
 	queuetest.Model(t, queuetest.ModelEngine{Client: single(t)})
 }
 
 func TestModelCluster(t *testing.T) {
-	runs(t, 20, 60)
+	runs(t, 10, 60)
 	queuetest.Model(t, queuetest.ModelEngine{Client: clusterClient(t)})
 }

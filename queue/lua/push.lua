@@ -16,6 +16,7 @@ local out = {enqueued}
 local fields, blobs, lists = {}, {}, {{}, {}, {}, {}, {}}
 local earliest
 local wake = false
+local late -- a repeat that comes when the answer is no longer remembered: the fresh jobs are there
 
 local function flush()
   if #fields > 0 then call('HSET', JOBS, unpack(fields)); fields = {} end
@@ -31,7 +32,8 @@ for i = 5, #ARGV, 6 do
     if wait < 0 then wait = 0 end
   end
   local answer, listed = 'n', false
-  if fresh ~= '1' then
+  if fresh == '1' and late == nil then late = call('HEXISTS', JOBS, id) == 1 end
+  if fresh ~= '1' or late then
     flush()
     local rec = call('HGET', JOBS, id)
     local at = place(id, rec)

@@ -18,6 +18,7 @@ func orderTests() map[string]func(*env) {
 		"order/left-over entries":                 orderLeftOver,
 		"order/many left-over entries":            orderManyLeftOver,
 		"exchange/never over the limit":           limitHolds,
+		"exchange/everything at once":             everythingAtOnce,
 		"exchange/limit raised and lowered live":  limitMoves,
 		"exchange/pause and hold":                 pauseAndHold,
 		"exchange/a type nobody configured":       unconfigured,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,6 +26,7 @@ func repeatTests() map[string]func(*env) {
 			test(v)
 		}
 	}
+	tests["repeat/a push after its answer was forgotten"] = repeatLate
 	tests["repeat/a request whose answers were all lost"] = repeatRequest
 	return tests
 }
@@ -118,6 +120,42 @@ func repeatAdmin(v *env) {
 	}
 	v.gone("x")
 	v.ok(v.q.Destroy(v.ctx(), typ, false))
+}
+
+// forgetful sends a script twice, the second time after its answer was forgotten.
+type forgetful struct{ client redis.UniversalClient }
+
+func (f *forgetful) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f *forgetful) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (f *forgetful) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if err := next(ctx, cmd); err != nil || !strings.HasPrefix(cmd.Name(), "eval") {
+			return err
+		}
+		// evalsha, the script, the number of keys, and the 16th is what it remembers by.
+		if err := f.client.Del(ctx, cmd.Args()[2+16].(string)).Err(); err != nil {
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func repeatLate(v *env) {
+	v.configure(10)
+	q := v.openOn(another(v, v.client, &forgetful{v.client}), queue.Options{})
+	r, err := q.Push(v.ctx(), queue.Job{Type: typ}, queue.Job{Type: typ, ID: "x"}, queue.Job{Type: typ, Delay: time.Hour}, queue.Job{Type: typ})
+	v.ok(err)
+	if s := v.stats(); s.Waiting != 3 || s.ByPriority[queue.Normal] != 3 || s.Scheduled != 1 {
+		v.Errorf("%+v", s)
+	}
+	v.healthy(typ)
+	if got, want := ids(v.claim(10)), r[0].ID+" x "+r[3].ID; got != want {
+		v.Errorf("claimed %s, want %s", got, want)
+	}
 }
 
 // cutter lets scripts run and loses their answers.
