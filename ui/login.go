@@ -70,7 +70,8 @@ func (u *UI) toLogin(r *request, cause error) error {
 	// A strict cookie is withheld when a link elsewhere leads here. Coming again,
 	// from ourselves, the browser sends it.
 	if r.sess.token == "" && r.c.Method() == fiber.MethodGet && r.c.Get("Sec-Fetch-Site") == "cross-site" {
-		return u.render(r, fiber.StatusOK, "bounce", "One moment", strings.Clone(r.c.OriginalURL()))
+		to := "/ui/again?to=" + url.QueryEscape(localPath(r.here()))
+		return u.renderFrame(r, fiber.StatusOK, "bounce", frame{Title: "One moment", RefreshTo: to, Body: to})
 	}
 	q := url.Values{}
 	if next := localPath(r.here()); next != "/ui" {
@@ -108,5 +109,13 @@ func (r *request) here() string {
 		}
 		return "/ui"
 	}
-	return strings.Clone(r.c.OriginalURL())
+	u, err := url.Parse(strings.Clone(r.c.OriginalURL()))
+	if err != nil {
+		return "/ui"
+	}
+	return u.RequestURI()
 }
+
+// again is where the log-in check sends a browser that came from elsewhere, so
+// that its next step begins here.
+func (u *UI) again(r *request) error { return r.redirect(localPath(r.query("to"))) }

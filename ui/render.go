@@ -48,7 +48,9 @@ type frame struct {
 	Origin  string // of this server, for curl lines
 	User    *user  // nil if not logged in
 	Refresh int    // seconds until the browser asks again; 0: never
-	Body    any
+	// RefreshTo is where the browser goes by itself at once, if anywhere.
+	RefreshTo string
+	Body      any
 }
 
 type user struct {

@@ -262,11 +262,12 @@ func (v *formView) check(spec map[string]any, old *registry.Type) {
 	if err == nil {
 		return
 	}
-	if t.Name == "" && v.Name != "" { // not even built: the secret, or both kinds of it
-		v.noteErr(err)
-		return
-	}
 	v.noteErr(err)
+	if t.Name == "" {
+		// A secret or a header kept it from being built: what of the rest?
+		decoded.Secret, decoded.Headers = nil, nil
+		t, _ = decoded.Type(old)
+	}
 	for _, broken := range t.Violations() {
 		v.noteErr(broken)
 	}

@@ -97,6 +97,7 @@ func (u *UI) Mount(app *fiber.App) {
 
 	g.Get("/login", u.public(u.loginPage))
 	g.Post("/login", u.public(u.login))
+	g.Get("/again", u.public(u.again))
 	g.Post("/logout", u.action(u.logout))
 
 	g.Get("/", u.private(u.overview))

@@ -1,0 +1,213 @@
+package ui
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
+)
+
+func TestStartPage(t *testing.T) {
+	s := newSite(t)
+	b := s.browse("")
+	if r := b.get("/"); r.status != 303 || r.header.Get("Location") != "/ui" {
+		t.Errorf("GET /: %d to %q", r.status, r.header.Get("Location"))
+	}
+	if r := b.get("/ui"); r.status != 303 || r.header.Get("Location") != "/ui/login" {
+		t.Errorf("GET /ui: %d to %q", r.status, r.header.Get("Location"))
+	}
+	b.get("/ui/login").wants(t, 200, "Log in", "dispatcher token --scope")
+}
+
+func TestOverview(t *testing.T) {
+	s := newSite(t)
+	b := s.browse(s.token("admin"))
+	b.get("/ui").wants(t, 200, "No types yet", "curl -X PUT http://127.0.0.1:8888/v1/types/email", "/ui/new-type")
+
+	s.register("email", "")
+	s.register("sms", `"concurrency":2,"paused":true`)
+	s.push(queue.Job{Type: "email", ID: "a"}, queue.Job{Type: "email", ID: "b"}, queue.Job{Type: "email", ID: "c"}, queue.Job{Type: "email", ID: "later", Delay: time.Hour})
+	s.settle("email", queue.Bury, queue.Attempt{Outcome: "dead"}, "")
+	s.claim("email")
+	r := b.get("/ui")
+	r.wants(t, 200, `id="n-waiting-email">1<`, `id="n-scheduled-email">1<`, `id="n-dead-email" class="bad">1<`, `/4</span>`, ">paused<", ">ready<",
+		"http://127.0.0.1:9000/email?…", "!hidden-in-query", "1.2.3-test", "leia", `href="/ui/types/email?state=dead"`)
+
+	_, stamp, ok := strings.Cut(r.body, `hx-get="/ui/live?stamp=`)
+	if !ok {
+		t.Fatal("the page does not refresh")
+	}
+	stamp, _, _ = strings.Cut(stamp, `"`)
+	live := b.get("/ui/live?stamp="+stamp, "HX-Request", "true")
+	live.wants(t, 200, `id="n-waiting-email" hx-swap-oob="true">1<`, "!<tr", "!<html", "!Show them")
+	s.register("fax", "")
+	b.get("/ui/live?stamp="+stamp, "HX-Request", "true").wants(t, 200, "Types were added or removed", `href="/ui"`)
+}
+
+func TestTypePage(t *testing.T) {
+	s := newSite(t)
+	s.register("email", `"concurrency":4,"headers":{"X-Team":"rebels","Authorization":"Bearer swordfish"},"secret":"whsec_`+strings.Repeat("QUFB", 10)+`","description":"Mails to people"`)
+	b := s.browse(s.token("admin"))
+	b.get("/ui/types/email").wants(t, 200, "Mails to people", "X-Team", "rebels", "[redacted]", "!swordfish", "!whsec_", "!hidden-in-query",
+		registry.Fingerprint("whsec_"+strings.Repeat("QUFB", 10)), "Nothing waits", "curl -X POST http://127.0.0.1:8888/v1/types/email/jobs", "4 at once")
+
+	s.push(queue.Job{Type: "email", ID: "one", Title: "Hello Leia", Priority: queue.High})
+	s.settle("email", queue.Retry, queue.Attempt{Outcome: "failed", Status: 500, Error: "the endpoint answered 500"}, "")
+	b.get("/ui/types/email?state=scheduled").wants(t, 200, "Hello Leia", "one", "high", "the endpoint answered 500", `href="/ui/types/email/job?id=one"`, "<time datetime=", "in 59 min")
+	b.get("/ui/types/email/live?version=1", "HX-Request", "true").wants(t, 200, `id="tab-scheduled" class="count" hx-swap-oob="true">1<`, "!<table", "!The settings have changed")
+	b.get("/ui/types/email/live?version=99", "HX-Request", "true").wants(t, 200, "The settings have changed")
+	for state, empty := range map[string]string{"waiting": "Nothing waits", "active": "Nothing is running", "dead": "No dead jobs", "succeeded": "No succeeded", "cancelled": "No cancelled"} {
+		b.get("/ui/types/email?state="+state).wants(t, 200, empty)
+	}
+	b.get("/ui/types/email?state=odd").wants(t, 422, "State must be one of")
+	b.get("/ui/types/email?state=dead&cursor=%21").wants(t, 422, "Cursor must be")
+	b.get("/ui/types/emial").wants(t, 404, "Did you mean", `href="/ui/types/email"`)
+	b.get("/ui/types/%3Cscript%3E").wants(t, 404, "!<script>")
+}
+
+func TestPagination(t *testing.T) {
+	s := newSite(t)
+	s.register("email", "")
+	var jobs []queue.Job
+	for i := range 120 {
+		jobs = append(jobs, queue.Job{Type: "email", ID: "job-" + number(1000+i)})
+	}
+	s.push(jobs...)
+	b := s.browse(s.token("admin"))
+	seen, path := map[string]bool{}, "/ui/types/email?state=waiting"
+	for range 5 {
+		body := b.get(path).body
+		for _, part := range strings.Split(body, `class="name" href="`)[1:] {
+			href, _, _ := strings.Cut(part, `"`)
+			if seen[href] {
+				t.Errorf("%s is listed twice", href)
+			}
+			seen[href] = true
+		}
+		_, after, more := strings.Cut(body, `<span class="grow"></span><a href="`)
+		if !more || !strings.Contains(after, "Next page") {
+			break
+		}
+		path, _, _ = strings.Cut(after, `"`)
+		path, _, _ = strings.Cut(strings.ReplaceAll(path, "&amp;", "&"), "#")
+	}
+	if len(seen) != 120 {
+		t.Errorf("the pages list %d jobs, want 120", len(seen))
+	}
+	b.get(path).wants(t, 200, "First page", "!Next page")
+}
+
+func TestJobPage(t *testing.T) {
+	s := newSite(t)
+	s.register("email", "")
+	// An ID that an address could not hold as a path.
+	id := "../a/b?c=d&e#f%2e"
+	s.push(queue.Job{Type: "email", ID: id, Title: "Greeting", Data: []byte(`{"to":"leia@example.org","n":12345678901234567890}`), Traceparent: "00-abc-def-01"})
+	b := s.browse(s.token("admin"))
+	page := "/ui/types/email/job?id=" + url.QueryEscape(id)
+	b.get(page).wants(t, 200, "Greeting", "&#34;to&#34;: &#34;leia@example.org&#34;", "12345678901234567890", "slots are free", "None yet", "00-abc-def-01", "/job/cancel", "!/job/retry")
+
+	s.settle("email", queue.Retry, queue.Attempt{Outcome: "failed", Status: 502, Duration: 1234, Error: "bad gateway", Excerpt: "upstream <b>down</b>"}, "")
+	b.get(page).wants(t, 200, "Its last attempt failed (bad gateway)", "502", "1.2 s", "upstream &lt;b&gt;down", "by dispatcher test-1", "/job/promote")
+	must(t, s.in.Promote(t.Context(), auth.System(), "email", id))
+	s.settle("email", queue.Done, queue.Attempt{Outcome: "succeeded", Status: 200}, `{"sent":true}`)
+	b.get(page).wants(t, 200, "It has succeeded", "Result", "&#34;sent&#34;: true", "Run again", "Remove")
+	live := "/ui/types/email/job/live?stamp=waiting0.0&id=" + url.QueryEscape(id)
+	b.get(live, "HX-Request", "true").wants(t, 200, "Something happened to this job", ">succeeded<", "!<form")
+	b.get("/ui/types/email/job/live?stamp=x&id=gone", "HX-Request", "true").wants(t, 200, "no longer there")
+
+	r := b.get("/ui/types/email/job/data?of=result&id=" + url.QueryEscape(id))
+	r.wants(t, 200, `{"sent":true}`)
+	if d := r.header.Get("Content-Disposition"); !strings.HasPrefix(d, "attachment") {
+		t.Errorf("the result is shown by the browser: %q", d)
+	}
+	b.get("/ui/types/email/job/data?of=data&id="+url.QueryEscape(id)).wants(t, 200, `{"to":"leia@example.org","n":12345678901234567890}`)
+	b.get("/ui/types/email/job?id=nobody").wants(t, 404, "No such job", "retention")
+}
+
+func TestBigAndBinaryPayloads(t *testing.T) {
+	s := newSite(t)
+	s.register("email", "")
+	s.push(queue.Job{Type: "email", ID: "big", Data: []byte(`"` + strings.Repeat("x", 300_000) + `"`)})
+	s.settle("email", queue.Done, queue.Attempt{Outcome: "succeeded"}, "\xff\xfe\x00binary")
+	r := s.browse(s.token("admin")).get("/ui/types/email/job?id=big")
+	r.wants(t, 200, "300,002 bytes", "this is the beginning", "not text", "ff fe 00 62")
+	if len(r.body) > 2*maxShown {
+		t.Errorf("the page has %d bytes", len(r.body))
+	}
+}
+
+func TestStaticFiles(t *testing.T) {
+	s := newSite(t)
+	b := s.browse("")
+	page := b.get("/ui/login").body
+	for _, part := range strings.Split(page, `"/ui/static/`)[1:] {
+		path, _, _ := strings.Cut(part, `"`)
+		r := b.get("/ui/static/" + path)
+		if r.status != 200 || !strings.Contains(r.header.Get("Cache-Control"), "immutable") || r.header.Get("Content-Type") == "" {
+			t.Errorf("%s: %d, %v", path, r.status, r.header)
+		}
+	}
+	if r := b.get("/ui/static/000000000000/app.css"); r.status != 404 {
+		t.Errorf("a wrong hash answers %d", r.status)
+	}
+	b.get("/ui/no/such").wants(t, 404, "No such page")
+}
+
+func TestPagesAskForNothingElsewhere(t *testing.T) {
+	for name, text := range map[string]string{"app.css": "url(", "app.js": "http", "droid.svg": "href"} {
+		data, err := staticFiles.ReadFile("static/" + name)
+		must(t, err)
+		if strings.Contains(string(data), text) {
+			t.Errorf("%s has %q", name, text)
+		}
+	}
+	entries, err := templateFiles.ReadDir("templates")
+	must(t, err)
+	for _, e := range entries {
+		data, err := templateFiles.ReadFile("templates/" + e.Name())
+		must(t, err)
+		for _, bad := range []string{"<style", " style=", " onclick", "javascript:", `src="http`, `href="http`} {
+			if strings.Contains(string(data), bad) {
+				t.Errorf("%s has %q", e.Name(), bad)
+			}
+		}
+	}
+}
+
+func TestRedisDown(t *testing.T) {
+	s := newSite(t)
+	s.register("email", "")
+	s.push(queue.Job{Type: "email", ID: "one"})
+	b := s.browse(s.token("admin"))
+	csrf := b.csrf()
+	s.down.Store(true)
+	for _, path := range []string{"/ui", "/ui/types/email", "/ui/types/email/job?id=one", "/ui/types/email/settings", "/ui/types/email/redrive"} {
+		r := b.get(path)
+		r.wants(t, 503, "Redis does not answer", `http-equiv="refresh"`, "!connection refused")
+		if r.header.Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", path)
+		}
+	}
+	if r := b.get("/ui/live", "HX-Request", "true"); r.status != 503 || strings.Contains(r.body, "<html") {
+		t.Errorf("the live part answers %d %q", r.status, r.body)
+	}
+	b.submit("/ui/types/email/job/cancel", url.Values{"csrf": {csrf}, "id": {"one"}}).
+		wants(t, 503, "doing it again is safe", `!http-equiv="refresh"`)
+	s.down.Store(false)
+	b.get("/ui").wants(t, 200, "email")
+	if !strings.Contains(s.log.String(), "a page failed") {
+		t.Error("the log does not tell of it")
+	}
+}
+
+func TestRedisDownBeforeAnythingIsKnown(t *testing.T) {
+	s := newSite(t)
+	b := s.browse(s.token("admin"))
+	s.down.Store(true)
+	b.get("/ui").wants(t, 503, "Redis does not answer", "!No types yet")
+}
