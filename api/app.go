@@ -71,9 +71,10 @@ func NewApp(o AppOptions) *fiber.App {
 	return app
 }
 
-// takesJobs reports whether a request at that address can carry many jobs.
+// takesJobs reports whether a request at that address, which may be absolute,
+// can carry jobs. It decides about memory alone, so it need not be exact.
 func takesJobs(uri string) bool {
-	return strings.HasPrefix(uri, "/api/v") || strings.HasPrefix(uri, "/v1/types/") && strings.Contains(uri, "/jobs")
+	return strings.Contains(uri, "/api/v") || strings.Contains(uri, "/jobs") || strings.HasSuffix(uri, "/test")
 }
 
 // requestIDKey finds the request's ID among its locals.
