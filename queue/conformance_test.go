@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -92,6 +93,13 @@ func TestEmbedded(t *testing.T) {
 	})
 }
 
+func TestEmbeddedOnDisk(t *testing.T) {
+	store, err := embedded.Open(t.Context(), embedded.Options{Dir: t.TempDir()})
+	must(t, err)
+	t.Cleanup(func() { must(t, store.Close()) })
+	queuetest.Run(t, queuetest.Engine{Client: func(testing.TB) redis.UniversalClient { return store.Client() }, Embedded: true})
+}
+
 func TestRedis(t *testing.T) {
 	queuetest.Run(t, queuetest.Engine{Client: single})
 }
@@ -115,18 +123,43 @@ func runs(t *testing.T, n, steps int) {
 	}
 }
 
-func TestModelEmbedded(t *testing.T) {
-	runs(t, 20, 60)
+// stopped is a clock that moves when it is told to.
+func stopped() func(time.Duration) time.Time {
 	var mu sync.Mutex
 	now := time.UnixMilli(1_800_000_000_000)
-	clock := func(d time.Duration) time.Time {
+	return func(d time.Duration) time.Time {
 		mu.Lock()
 		defer mu.Unlock()
 		now = now.Add(d)
 		return now
 	}
+}
+
+func TestModelEmbedded(t *testing.T) {
+	runs(t, 20, 60)
+	clock := stopped()
 	client := memory(t, func() time.Time { return clock(0) })
 	queuetest.Model(t, queuetest.ModelEngine{Client: client, Embedded: true, Clock: clock})
+}
+
+// On disk, restarts belong to the steps, and compaction is frequent.
+func TestModelEmbeddedOnDisk(t *testing.T) {
+	runs(t, 8, 60)
+	clock := stopped()
+	dir := t.TempDir()
+	var store *embedded.Store
+	restart := func() redis.UniversalClient {
+		if store != nil {
+			must(t, store.Close())
+		}
+		var err error
+		store, err = embedded.Open(context.Background(), embedded.Options{Dir: dir, CompactCommands: 200, Now: func() time.Time { return clock(0) }})
+		must(t, err)
+		return store.Client()
+	}
+	client := restart()
+	t.Cleanup(func() { must(t, store.Close()) })
+	queuetest.Model(t, queuetest.ModelEngine{Client: client, Embedded: true, Clock: clock, Restart: restart})
 }
 
 func TestModelRedis(t *testing.T) {

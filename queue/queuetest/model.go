@@ -30,21 +30,20 @@ type finish struct {
 }
 
 type modelJob struct {
-	id, title, data  string
-	list             int // 0 critical to 4 lowest
-	state            queue.State
-	failed, lost     int
-	enqueued, runAt  int64
-	due              int64 // of a scheduled job
-	started          int64 // of the attempt running, or the one that ended the job
-	finished         int64
-	leaseEnd         int64
-	token            string
-	cancelling       bool
-	result           string
-	history          []queue.Attempt
-	maxAttempts      int
-	settledByAttempt bool
+	id, title, data string
+	list            int // 0 critical to 4 lowest
+	state           queue.State
+	failed, lost    int
+	enqueued, runAt int64
+	due             int64 // of a scheduled job
+	started         int64 // of the attempt running, or the one that ended the job
+	finished        int64
+	leaseEnd        int64
+	token           string
+	cancelling      bool
+	result          string
+	history         []queue.Attempt
+	maxAttempts     int
 }
 
 func newModel(now, lease int64, maxLost int) *model {

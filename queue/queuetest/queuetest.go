@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,40 +282,4 @@ func jobIDs(jobs []queue.Job) string {
 		out = append(out, j.ID)
 	}
 	return strings.Join(out, " ")
-}
-
-// another returns a client of the same Redis with a hook; the test closes it.
-func another(t testing.TB, c redis.UniversalClient, h redis.Hook) redis.UniversalClient {
-	t.Helper()
-	var out redis.UniversalClient
-	switch c := c.(type) {
-	case *redis.Client:
-		out = redis.NewClient(c.Options())
-	case *redis.ClusterClient:
-		out = redis.NewClusterClient(c.Options())
-	default:
-		t.Fatalf("cannot copy a %T", c)
-	}
-	t.Cleanup(func() { _ = out.Close() })
-	out.AddHook(h)
-	return out
-}
-
-// repeater sends each script twice while on, as the Redis client does when the
-// first answer got lost. The second answer is the one that counts.
-type repeater struct{ on atomic.Bool }
-
-func (r *repeater) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (r *repeater) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (r *repeater) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if err := next(ctx, cmd); err != nil || !r.on.Load() || !strings.HasPrefix(cmd.Name(), "eval") {
-			return err
-		}
-		return next(ctx, cmd)
-	}
 }

@@ -1,13 +1,9 @@
 package queuetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/deetoo/deetoo/queue"
 )
@@ -122,28 +118,6 @@ func repeatAdmin(v *env) {
 	v.ok(v.q.Destroy(v.ctx(), typ, false))
 }
 
-// forgetful sends a script twice, the second time after its answer was forgotten.
-type forgetful struct{ client redis.UniversalClient }
-
-func (f *forgetful) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (f *forgetful) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (f *forgetful) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if err := next(ctx, cmd); err != nil || !strings.HasPrefix(cmd.Name(), "eval") {
-			return err
-		}
-		// evalsha, the script, the number of keys, and the 16th is what it remembers by.
-		if err := f.client.Del(ctx, cmd.Args()[2+16].(string)).Err(); err != nil {
-			return err
-		}
-		return next(ctx, cmd)
-	}
-}
-
 func repeatLate(v *env) {
 	v.configure(10)
 	q := v.openOn(another(v, v.client, &forgetful{v.client}), queue.Options{})
@@ -155,27 +129,6 @@ func repeatLate(v *env) {
 	v.healthy(typ)
 	if got, want := ids(v.claim(10)), r[0].ID+" x "+r[3].ID; got != want {
 		v.Errorf("claimed %s, want %s", got, want)
-	}
-}
-
-// cutter lets scripts run and loses their answers.
-type cutter struct{ on bool }
-
-var errCut = errors.New("the answer got lost")
-
-func (c *cutter) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (c *cutter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (c *cutter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if err := next(ctx, cmd); err != nil || !c.on {
-			return err
-		}
-		cmd.SetErr(errCut)
-		return errCut
 	}
 }
 
