@@ -122,7 +122,7 @@ func (l *lane) renew() {
 	if len(leases) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.patience())
+	ctx, cancel := context.WithTimeout(l.d.life, l.patience())
 	renewals, err := l.d.opts.Queue.Renew(ctx, l.name, leases)
 	cancel()
 	if err == nil {

@@ -88,9 +88,9 @@ type Dispatcher struct {
 	// stopWork ends attempts; lanes stop taking by a channel of their own.
 	work     context.Context
 	stopWork context.CancelCauseFunc
-	// giveUp ends the lanes, whatever they still have.
-	giveUp    chan struct{}
-	giveUpNow func()
+	// giveUp ends the lanes and their calls of Redis, whatever they still have.
+	life   context.Context
+	giveUp context.CancelFunc
 }
 
 var (
@@ -115,9 +115,9 @@ func New(opts Options) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		opts: opts, lanes: map[string]*lane{}, leaving: map[string]*lane{},
-		drained: make(chan struct{}), giveUp: make(chan struct{}),
+		drained: make(chan struct{}),
 	}
-	d.giveUpNow = sync.OnceFunc(func() { close(d.giveUp) })
+	d.life, d.giveUp = context.WithCancel(context.Background())
 	d.work, d.stopWork = context.WithCancelCause(context.Background())
 	return d, nil
 }
@@ -268,12 +268,13 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	err := d.Drain(ctx)
 	d.stopWork(errStopping)
 	if err == nil {
+		d.giveUp() // nothing is left to give up
 		return nil
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
 	defer cancel()
 	if again := d.Drain(grace); again != nil {
-		d.giveUpNow()
+		d.giveUp()
 		return fmt.Errorf("%w, and could not be settled in %s", err, settleGrace)
 	}
 	return err

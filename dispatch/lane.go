@@ -39,6 +39,7 @@ type lane struct {
 	lookedAt time.Time // when the lane last looked at Redis
 	lookAt   time.Time // when it next does, unasked
 	renewAt  time.Time // when the leases are next renewed, if there are any
+	restTill time.Time // when it next claims, after a deliverer refused a job
 	pauseAt  time.Time // when the type is next tried to be paused, if any are gone
 }
 
@@ -101,7 +102,7 @@ func (l *lane) run() {
 			l.renewFor(id)
 		case <-stop:
 			stop = nil
-		case <-l.d.giveUp:
+		case <-l.d.life.Done():
 			return
 		}
 		l.renew()
@@ -182,7 +183,7 @@ func (l *lane) exchange() {
 	if l.request == nil {
 		l.request, l.sentAt = l.newRequest(), l.lookedAt
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.patience())
+	ctx, cancel := context.WithTimeout(l.d.life, l.patience())
 	batch, err := l.d.opts.Queue.ExchangeRequest(ctx, l.name, l.request)
 	cancel()
 	if err != nil {
@@ -206,6 +207,9 @@ func (l *lane) exchange() {
 	l.start(batch.Leases)
 	l.collect()
 	l.lookAt = time.Now().Add(l.sleep(batch, want))
+	if l.restTill.After(l.lookedAt) && l.restTill.Before(l.lookAt) {
+		l.lookAt = l.restTill
+	}
 	switch {
 	case len(batch.Leases) > 0 && len(batch.Leases) < want && batch.Waiting > 0 && batch.Active < batch.Limit:
 		l.lookAt = time.Time{} // there are more than one request brings
@@ -220,7 +224,7 @@ func (l *lane) newRequest() *queue.Request {
 	if l.pending = l.pending[n:]; len(l.pending) == 0 {
 		l.pending = nil
 	}
-	if t := l.typ.Load(); !l.stopping() && !t.Paused && len(l.gone) == 0 {
+	if t := l.typ.Load(); !l.stopping() && !t.Paused && len(l.gone) == 0 && !time.Now().Before(l.restTill) {
 		r.Want = max(t.Concurrency-len(l.inflight), 0)
 	}
 	return r

@@ -201,6 +201,34 @@ func TestRetryAfterExactly(t *testing.T) {
 	})
 }
 
+// A deliverer that refuses jobs for a while keeps them, at no great cost.
+func TestRefusedJobsAreNotTakenInAHotLoop(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.newType("a", 3)
+		refuse := true
+		y := newTally(func(context.Context, *queue.Lease) Outcome {
+			if refuse {
+				return Outcome{Verdict: Release}
+			}
+			return Outcome{Verdict: Done}
+		})
+		n := w.node(y)
+		ids := w.push(jobs("a", 6)...)
+		time.Sleep(10 * time.Second)
+		if calls := n.link.calls(); calls > 400 {
+			t.Errorf("%d calls of Redis in ten seconds", calls)
+		}
+		refuse = false
+		time.Sleep(150 * time.Millisecond)
+		for _, id := range ids {
+			if j := w.get("a", id); j.State != queue.Succeeded || j.Attempt != 1 {
+				t.Errorf("%+v", j)
+			}
+		}
+		w.clean("a")
+	})
+}
+
 func TestTimeouts(t *testing.T) {
 	simulate(t, func(w *world) {
 		w.newType("a", 5, func(t *registry.Type) { t.Timeout = 20 * time.Second; t.Retry.MaxAttempts = 1 })

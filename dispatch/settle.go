@@ -26,6 +26,10 @@ func (l *lane) finish(r result) {
 		l.gone = append(l.gone, r)
 		return
 	}
+	if r.outcome.Verdict == Release && r.calledOff == nil {
+		// It comes back at once, and would be refused again as fast as Redis can.
+		l.restTill = time.Now().Add(l.d.opts.Poll / 10)
+	}
 	l.pending = append(l.pending, l.settlement(r))
 }
 
@@ -95,7 +99,7 @@ func (l *lane) pause() {
 		return
 	}
 	first := l.gone[0]
-	ctx, cancel := context.WithTimeout(context.Background(), l.patience())
+	ctx, cancel := context.WithTimeout(l.d.life, l.patience())
 	err := l.d.opts.Pause(ctx, l.name, fmt.Sprintf("the endpoint answered %d for job %s: it is gone", first.outcome.Status, first.lease.ID))
 	cancel()
 	verdict := Release
