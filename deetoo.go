@@ -54,8 +54,9 @@ type Deetoo struct {
 	key        *GeneratedKey
 
 	mu       sync.Mutex
-	started  bool
-	stopped  bool
+	started  bool // Start was called
+	running  bool // Start has succeeded, and Shutdown has not drained yet
+	stopping bool // Shutdown was called
 	draining chan struct{}
 	stop     context.CancelFunc // ends what runs in the background
 	hush     context.CancelFunc // ends the dialects
@@ -138,7 +139,21 @@ func (d *Deetoo) Start(ctx context.Context) error {
 	}
 	d.follow(background)
 	d.speak(background)
+	d.mu.Lock()
+	d.running = true
+	d.mu.Unlock()
 	return nil
+}
+
+// ErrNotRunning: the dispatcher has not been started, or was shut down.
+var ErrNotRunning = errors.New("deetoo: the dispatcher is not running")
+
+// Running reports whether jobs can be pushed: from when Start has succeeded until
+// Shutdown has drained, so that jobs still running then can push others.
+func (d *Deetoo) Running() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running
 }
 
 // Failed tells of a dialect that gave up by itself, such as a listener that failed.
@@ -157,9 +172,10 @@ func (d *Deetoo) Reload(ctx context.Context) ([]string, error) {
 }
 
 // Drain stops taking jobs and waits until those running are settled, or ctx
-// ends; ways in stay open. Shutdown must still be called.
+// ends; ways in stay open. Shutdown must still be called. It does nothing
+// unless the dispatcher is running.
 func (d *Deetoo) Drain(ctx context.Context) error {
-	if d.dispatcher == nil {
+	if !d.Running() {
 		return nil
 	}
 	d.beginDraining()
@@ -182,14 +198,14 @@ func (d *Deetoo) Draining() <-chan struct{} { return d.draining }
 // Shutdown drains for at most Options.DrainTimeout (or until ctx ends), then
 // aborts what still runs: those jobs are released at no cost, or failed, as
 // Options.OnTimeout says. Then it closes the ways in and the store. It returns
-// an error if attempts were aborted.
+// an error if attempts were aborted. It does nothing unless the dispatcher is running.
 func (d *Deetoo) Shutdown(ctx context.Context) error {
 	d.mu.Lock()
-	if d.dispatcher == nil || d.stopped {
+	if !d.running || d.stopping {
 		d.mu.Unlock()
 		return nil
 	}
-	d.stopped = true
+	d.stopping = true
 	d.mu.Unlock()
 	d.beginDraining()
 	drain, cancel := context.WithTimeoutCause(ctx, d.opts.DrainTimeout, fmt.Errorf("the drain timeout of %s is over", d.opts.DrainTimeout))
@@ -197,6 +213,9 @@ func (d *Deetoo) Shutdown(ctx context.Context) error {
 	err := d.dispatcher.Stop(drain)
 	d.hush()
 	d.speaking.Wait()
+	d.mu.Lock()
+	d.running = false
+	d.mu.Unlock()
 	d.stop()
 	d.working.Wait()
 	return errors.Join(err, d.close())

@@ -2,7 +2,6 @@ package deetoo
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"time"
 
@@ -51,17 +50,20 @@ func (h *httpDialect) Serve(ctx context.Context, in *intake.Intake) error {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- app.Listener(h.listener) }()
+	served := make(chan error, 1)
+	go func() { served <- app.Listener(h.listener) }()
 	select {
-	case err := <-failed:
+	case err := <-served:
 		return err
 	case <-ctx.Done():
 	}
 	if err := app.ShutdownWithTimeout(closeTimeout); err != nil {
-		return fmt.Errorf("requests were cut off: %w", err)
+		h.deetoo.opts.Logger.Warn("requests were cut off", "error", err)
 	}
-	return <-failed
+	// A server that was not yet listening has not noticed: end it so.
+	_ = h.listener.Close()
+	<-served
+	return nil
 }
 
 func (h *httpDialect) app(in *intake.Intake) (*fiber.App, error) {

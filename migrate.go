@@ -47,6 +47,13 @@ func Migrate(ctx context.Context, o MigrateOptions) (moved Migrated, err error) 
 	if o.RedisURL == "" {
 		return moved, invalid.Errorf("to", "is required")
 	}
+	// A prefix that is a pattern would find, and delete, what is not ours.
+	if err := (queue.Options{Prefix: opts.Prefix}).Validate(); err != nil {
+		return moved, err
+	}
+	if err := storeExists(opts.DataDir); err != nil {
+		return moved, err
+	}
 	target, err := ConnectRedis(o.RedisURL)
 	if err != nil {
 		return moved, err

@@ -38,7 +38,7 @@ type Options struct {
 	JWKSURL string
 	// JWTIssuer and JWTAudience must be those of a token, if set.
 	JWTIssuer, JWTAudience string
-	// JWTLeeway allows for clocks that differ. Default: 30 s.
+	// JWTLeeway allows for clocks that differ. Default: 30 s; negative: none.
 	JWTLeeway time.Duration
 
 	// AllowPrivateTargets lets targets be in private networks and on this machine. Default: false.

@@ -35,6 +35,13 @@ func (s *settler) add(t *registry.Type) {
 	}
 }
 
+// drop forgets a type that was deleted.
+func (s *settler) drop(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pending, name)
+}
+
 func (s *settler) take() *registry.Type {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,8 +61,10 @@ func (s *settler) giveBack(t *registry.Type) {
 	}
 }
 
-// run applies what is pending until ctx ends; while Redis is away it tries once a second.
+// run applies what is pending until ctx ends; while Redis is away it tries once
+// a second, and says so once.
 func (s *settler) run(ctx context.Context) {
+	failing := false
 	for {
 		t := s.take()
 		if t == nil {
@@ -68,12 +77,16 @@ func (s *settler) run(ctx context.Context) {
 		}
 		err := s.intake.Apply(ctx, t)
 		if err == nil {
+			failing = false
 			continue
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("a type's settings are not in force yet; trying on", "type", t.Name, "error", err)
+		if !failing {
+			s.log.Warn("a type's settings are not in force yet; trying on", "type", t.Name, "error", err)
+		}
+		failing = true
 		s.giveBack(t)
 		select {
 		case <-ctx.Done():

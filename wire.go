@@ -47,12 +47,18 @@ func (d *Deetoo) Place() string {
 func EmbeddedDir(dataDir string) string { return filepath.Join(dataDir, "store") }
 
 // OpenStore opens the Redis or the embedded store that options name, and
-// the queue on it, without running anything: for maintenance.
+// the queue on it, without running anything: for maintenance. An embedded
+// store that is not there is an error (fs.ErrNotExist), and is not made.
 func OpenStore(ctx context.Context, o Options) (q *queue.Queue, client redis.UniversalClient, closeStore func() error, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, nil, nil, err
 	}
 	o = o.withDefaults()
+	if o.RedisURL == "" {
+		if err := storeExists(o.DataDir); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	client, closeStore, err = openClient(ctx, o)
 	if err != nil {
 		return nil, nil, nil, err
@@ -62,6 +68,14 @@ func OpenStore(ctx context.Context, o Options) (q *queue.Queue, client redis.Uni
 		return nil, nil, nil, errors.Join(err, closeStore())
 	}
 	return q, client, closeStore, nil
+}
+
+// storeExists refuses to look for a store where there is none, which opening it would make.
+func storeExists(dataDir string) error {
+	if _, err := os.Stat(EmbeddedDir(dataDir)); err != nil {
+		return fmt.Errorf("there is no embedded store in the data folder %s: %w", dataDir, err)
+	}
+	return nil
 }
 
 func openClient(ctx context.Context, o Options) (redis.UniversalClient, func() error, error) {
@@ -109,7 +123,7 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	d.directory = registry.NewDirectory(d.store, o.Logger)
 	if d.deliverer, err = webhook.New(webhook.Options{
 		Types: d.directory, AllowPrivate: o.AllowPrivateTargets, AllowCIDRs: o.AllowTargets,
-		UserAgent: "DeeToo/" + o.Version, Logger: o.Logger,
+		Logger: o.Logger,
 	}); err != nil {
 		return err
 	}
@@ -193,8 +207,11 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 		}
 		return err
 	}
-	err := store(ctx)
-	if !errors.Is(err, queue.ErrUnavailable) {
+	// A Redis that hangs must not hold up the start: whoever asks for our health waits.
+	quick, cancel := context.WithTimeout(ctx, startPatience)
+	err := store(quick)
+	cancel()
+	if !errors.Is(err, queue.ErrUnavailable) || ctx.Err() != nil {
 		return err
 	}
 	d.opts.Logger.Warn("redis is away; job types will be registered when it comes", "error", err)
@@ -210,6 +227,9 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 	})
 	return nil
 }
+
+// startPatience is how long Start waits for Redis before it goes on without.
+const startPatience = 3 * time.Second
 
 // registerLocal registers a type of Can. Settings changed by others stay, but
 // the concurrency is the program's.
@@ -258,6 +278,7 @@ func (d *Deetoo) follow(ctx context.Context) {
 		switch {
 		case c.New == nil:
 			d.dispatcher.Remove(c.Name)
+			settings.drop(c.Name)
 			return
 		case here || c.New.Target != registry.LocalTarget:
 			d.dispatcher.Set(c.New)
