@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/deetoo/deetoo/auth"
 )
@@ -21,6 +22,8 @@ type clientFlags struct {
 	Token     string `name:"token" env:"DEETOO_TOKEN" placeholder:"TOKEN" help:"Token to show. Default: one made from the key in the data folder, if there is one on this machine."`
 	DataDir   string `name:"data-dir" env:"DEETOO_DATA_DIR" default:"data" placeholder:"DIR" help:"Folder with the generated key. Default: ${default}."`
 	JWTSecret string `name:"jwt-secret" env:"DEETOO_JWT_SECRET" placeholder:"SECRET" help:"HS256 secret to make a token from."`
+	Issuer    string `name:"jwt-issuer" env:"DEETOO_JWT_ISSUER" help:"Issuer to put into it."`
+	Audience  string `name:"jwt-audience" env:"DEETOO_JWT_AUDIENCE" help:"Audience to put into it."`
 }
 
 // client calls the REST API.
@@ -43,7 +46,9 @@ func (f clientFlags) client() (*client, error) {
 		if len(secret) == 0 {
 			return nil, usageError{errors.New("a token is needed: --token or DEETOO_TOKEN")}
 		}
-		if token, err = auth.Mint(secret, auth.MintOptions{Subject: "cli", Scopes: []auth.Scope{auth.Admin}, TTL: time.Minute}); err != nil {
+		if token, err = auth.Mint(secret, auth.MintOptions{
+			Subject: "cli", Scopes: []auth.Scope{auth.Admin}, TTL: time.Minute, Issuer: f.Issuer, Audience: f.Audience,
+		}); err != nil {
 			return nil, err
 		}
 	}
@@ -94,16 +99,25 @@ func (c *client) call(ctx context.Context, method, path, contentType string, bod
 
 // problem makes an error of a problem document (RFC 9457).
 func problem(status int, answer []byte) error {
-	var p struct{ Title, Detail, Field, Rule string }
+	var p struct{ Title, Detail string }
 	if json.Unmarshal(answer, &p) != nil || (p.Title == "" && p.Detail == "") {
 		return fmt.Errorf("the dispatcher answered %d %s", status, http.StatusText(status))
 	}
-	switch {
-	case p.Detail != "":
-		return fmt.Errorf("%s (%d)", p.Detail, status)
-	default:
-		return fmt.Errorf("%s (%d)", p.Title, status)
+	if p.Detail == "" {
+		p.Detail = p.Title
 	}
+	return fmt.Errorf("%s (%d)", plain(p.Detail), status)
+}
+
+// plain makes a text harmless for the terminal and one line of it: what jobs
+// and handlers say may hold anything.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // printJSON prints an answer for people and for jq.

@@ -32,6 +32,9 @@ func (c *pushCmd) Run(env *environment) error {
 	}
 	path := typePath(c.Type, "jobs")
 	if c.Batch {
+		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 {
+			return usageError{errors.New("with --batch, data, IDs and times are those of the lines")}
+		}
 		return c.batch(env, cl, path)
 	}
 	data := []byte(c.Data)
@@ -53,7 +56,7 @@ func (c *pushCmd) Run(env *environment) error {
 	if c.When != "" {
 		job["when"] = c.When
 	}
-	if c.Delay > 0 {
+	if c.Delay != 0 {
 		job["delay"] = c.Delay.String()
 	}
 	body, err := json.Marshal(job)
@@ -76,7 +79,17 @@ func (c *pushCmd) batch(env *environment, cl *client, path string) error {
 	if err := cl.call(env.ctx, "POST", path, "application/x-ndjson", body, &answer); err != nil {
 		return err
 	}
-	return printJSON(env.stdout, answer)
+	if err := printJSON(env.stdout, answer); err != nil {
+		return err
+	}
+	var counts struct{ Accepted, Rejected int }
+	if err := json.Unmarshal(answer, &counts); err != nil {
+		return err
+	}
+	if counts.Rejected > 0 {
+		return fmt.Errorf("%d of %d jobs were rejected", counts.Rejected, counts.Accepted+counts.Rejected)
+	}
+	return nil
 }
 
 // jobsCmd looks after jobs.
@@ -125,7 +138,7 @@ func (c *jobsListCmd) Run(env *environment) error {
 	w := tabwriter.NewWriter(env.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tPRIORITY\tATTEMPT\tDUE\tTITLE\tLAST ERROR")
 	for _, j := range page.Jobs {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", j.ID, j.Priority, j.Attempt, j.RunAt, j.Title, j.LastError)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", j.ID, j.Priority, j.Attempt, j.RunAt, plain(j.Title), plain(j.LastError))
 	}
 	if err := w.Flush(); err != nil {
 		return err

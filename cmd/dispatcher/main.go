@@ -26,10 +26,11 @@ func main() {
 	os.Exit(code)
 }
 
-// cli is the command line. Each flag can also be set by the environment
-// variable shown in its help, and in the file named by --config.
+// cli is the command line. Flags with a variable in their help can also be set
+// by that, and in the file named by --config; the command line wins over the
+// environment, and that over the file.
 type cli struct {
-	Config kong.ConfigFlag `help:"YAML file with the same names as the flags." env:"DEETOO_CONFIG" placeholder:"FILE"`
+	Config kong.ConfigFlag `help:"YAML file with settings, named like the flags that have a variable. Flags and variables win over it." env:"DEETOO_CONFIG" placeholder:"FILE"`
 
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Run the dispatcher (the default)."`
 	Token       tokenCmd       `cmd:"" help:"Print a token for the API and the UI."`
@@ -56,11 +57,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	parser, err := kong.New(&c,
 		kong.Name("dispatcher"),
 		kong.Description("DeeToo keeps jobs in Redis and POSTs each one to its type's target when it is due, never more at once than the type allows. Without a Redis it keeps them in this process, safely on disk."),
-		kong.Configuration(yamlConfig),
+		kong.Configuration(readConfig),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
+	if err == nil {
+		err = forgetEmpty(parser.Model)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "dispatcher:", err)
 		return 2

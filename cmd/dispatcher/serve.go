@@ -26,18 +26,18 @@ type serveCmd struct {
 // Run is called by kong.
 func (c *serveCmd) Run(env *environment) error {
 	log := c.logger(env)
+	// Before anything else: unheard, it would end the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	d := deetoo.New(deetoo.WithOptions(options(c.storeFlags, c.keyFlags, c.serverFlags, log)))
 	if err := d.Start(env.ctx); err != nil {
 		return err
 	}
-	log.Info("dispatcher started", "version", deetoo.BuildVersion(), "listen", c.address(), "jobs", d.Place())
+	log.Info("dispatcher started", "version", deetoo.BuildVersion(), "listen", d.Addr().String(), "jobs", d.Place())
 	if err := c.welcome(env, d); err != nil {
 		log.Error("no token could be made", "error", err)
 	}
-
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	var failure error
 	for failure == nil {
 		select {
@@ -88,24 +88,27 @@ func (c *serveCmd) shutdown(d *deetoo.Deetoo, log *slog.Logger, failure error) e
 // tokenLife is how long the token printed at start is good.
 const tokenLife = 24 * time.Hour
 
-// welcome says on standard output how to go on. It prints a token only if the
-// key is our own, and new or asked for: standard output may be kept.
+// welcome says on standard output how to go on. It prints a token only if it is
+// asked for, or the key is our own and new: standard output may be kept.
 func (c *serveCmd) welcome(env *environment, d *deetoo.Deetoo) error {
-	url := localURL(c.address())
+	url := localURL(d.Addr().String())
 	fmt.Fprintf(env.stdout, "\nDeeToo %s\n  UI        %s/ui\n  API       %s/v1     docs %s/docs\n  Jobs in   %s\n", deetoo.BuildVersion(), url, url, url, d.Place())
 	if c.RedisURL == "" {
 		fmt.Fprintln(env.stdout, "            (for one machine; set REDIS_URL for more)")
 	}
-	key := d.GeneratedKey()
-	if key == nil {
+	secret, wanted := []byte(c.JWTSecret), c.PrintToken
+	if key := d.GeneratedKey(); key != nil {
+		fmt.Fprintf(env.stdout, "  Key       %s\n", key.File)
+		secret, wanted = key.Secret, wanted || key.Created
+	}
+	if len(secret) == 0 { // whoever has the private key makes tokens
 		return nil
 	}
-	fmt.Fprintf(env.stdout, "  Key       %s\n", key.File)
-	if !key.Created && !c.PrintToken {
+	if !wanted {
 		fmt.Fprintln(env.stdout, "\nFor a token:  dispatcher token --scope admin --ttl 24h")
 		return nil
 	}
-	token, err := auth.Mint(key.Secret, auth.MintOptions{
+	token, err := auth.Mint(secret, auth.MintOptions{
 		Subject: "admin", Scopes: []auth.Scope{auth.Admin}, TTL: tokenLife, Issuer: c.JWTIssuer, Audience: c.JWTAudience,
 	})
 	if err != nil {

@@ -81,5 +81,12 @@ func options(s storeFlags, k keyFlags, f serverFlags, log *slog.Logger) deetoo.O
 	o.JWTIssuer, o.JWTAudience, o.JWTLeeway = k.JWTIssuer, k.JWTAudience, k.JWTLeeway
 	o.AllowPrivateTargets, o.AllowTargets = f.AllowPrivateTargets, f.AllowTargets
 	o.TypesFile, o.DrainTimeout, o.OnTimeout = f.Types, f.DrainTimeout, dispatch.OnTimeout(f.OnShutdownTimeout)
+	// To the library a zero is "not said". Here it was said, or is the flag's own default.
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = time.Nanosecond
+	}
+	if o.JWTLeeway == 0 {
+		o.JWTLeeway = -1
+	}
 	return o
 }

@@ -25,7 +25,7 @@ type tokenCmd struct {
 
 // Run is called by kong. It prints the token alone, for scripts.
 func (c *tokenCmd) Run(env *environment) error {
-	token, err := c.mint()
+	token, err := c.mint(env)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (c *tokenCmd) Run(env *environment) error {
 	return err
 }
 
-func (c *tokenCmd) mint() (string, error) {
+func (c *tokenCmd) mint(env *environment) (string, error) {
 	o := auth.MintOptions{Subject: c.Subject, JobTypes: c.Types, TTL: c.TTL, Issuer: c.JWTIssuer, Audience: c.JWTAudience}
 	for _, list := range c.Scope {
 		for _, s := range strings.Fields(list) {
@@ -50,8 +50,12 @@ func (c *tokenCmd) mint() (string, error) {
 	secret := []byte(c.JWTSecret)
 	if len(secret) == 0 {
 		var err error
-		if secret, _, err = auth.LoadOrCreateSecret(c.DataDir); err != nil {
+		var created bool
+		if secret, created, err = auth.LoadOrCreateSecret(c.DataDir); err != nil {
 			return "", err
+		}
+		if created {
+			fmt.Fprintf(env.stderr, "dispatcher: there was no key in %s, so one was made; the token is good for dispatchers with this data folder\n", c.DataDir)
 		}
 	} else if len(secret) < auth.MinSecretSize {
 		return "", usageError{fmt.Errorf("jwt-secret must be at least %d bytes", auth.MinSecretSize)}

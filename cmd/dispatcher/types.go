@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,7 +41,7 @@ func (c *typesListCmd) Run(env *environment) error {
 	w := tabwriter.NewWriter(env.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tCONCURRENCY\tPAUSED\tTARGET")
 	for _, t := range answer.Types {
-		fmt.Fprintf(w, "%s\t%d\t%t\t%s\n", t.Name, t.Concurrency, t.Paused, t.Target)
+		fmt.Fprintf(w, "%s\t%d\t%t\t%s\n", t.Name, t.Concurrency, t.Paused, plain(t.Target))
 	}
 	return w.Flush()
 }
@@ -84,13 +85,15 @@ func (c *typesPutCmd) Run(env *environment) error {
 	}
 	var body []byte
 	switch {
+	case c.File != "" && c.Concurrency != 0:
+		return usageError{errors.New("--concurrency belongs into the file")}
 	case c.File == "-":
 		body, err = io.ReadAll(os.Stdin)
 	case c.File != "":
 		body, err = os.ReadFile(c.File)
 	default:
 		spec := map[string]any{"target": c.Target}
-		if c.Concurrency > 0 {
+		if c.Concurrency != 0 {
 			spec["concurrency"] = c.Concurrency
 		}
 		body, err = json.Marshal(spec)
