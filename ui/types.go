@@ -56,15 +56,16 @@ type settingsView struct {
 	registry.View
 	Target  string // redacted
 	Headers []header
-	Backoff string
 	Jitter  bool
-	Updated time.Time
+	// KeepCount is how many finished jobs are kept.
+	KeepCount int
+	Updated   time.Time
 }
 
 type header struct{ Name, Value string }
 
 func settingsOf(t *registry.Type) *settingsView {
-	v := &settingsView{View: t.View(), Target: t.RedactedTarget(), Jitter: !t.Retry.NoJitter, Updated: t.UpdatedAt}
+	v := &settingsView{View: t.View(), Target: t.RedactedTarget(), Jitter: !t.Retry.NoJitter, KeepCount: t.Retention.Count, Updated: t.UpdatedAt}
 	for _, name := range slices.Sorted(maps.Keys(v.View.Headers)) {
 		v.Headers = append(v.Headers, header{name, v.View.Headers[name]})
 	}
