@@ -51,7 +51,7 @@ func TestConcurrencyChangesLive(t *testing.T) {
 		w.node(y)
 		w.push(jobs("a", 500)...)
 		limits := func(n int) {
-			typ := *w.types["a"]
+			typ := w.typ("a")
 			typ.Concurrency = n
 			w.set(&typ)
 		}
@@ -72,7 +72,7 @@ func TestConcurrencyChangesLive(t *testing.T) {
 				t.Fatalf("%d run after the limit was lowered to 3", y.now("a"))
 			}
 		}
-		paused := *w.types["a"]
+		paused := w.typ("a")
 		paused.Paused = true
 		w.set(&paused)
 		time.Sleep(1100 * time.Millisecond)
@@ -86,7 +86,7 @@ func TestConcurrencyChangesLive(t *testing.T) {
 		if y.now("a") != 0 {
 			t.Error("a paused type runs")
 		}
-		resumed := *w.types["a"]
+		resumed := w.typ("a")
 		resumed.Paused = false
 		w.set(&resumed)
 		time.Sleep(5 * time.Millisecond)

@@ -45,7 +45,7 @@ type lane struct {
 
 // pace is how long a busy lane collects results before it settles them
 // together: fewer round trips, and no slower where it is not busy.
-const pace = time.Millisecond
+const pace = 2 * time.Millisecond
 
 func newLane(d *Dispatcher, t *registry.Type) *lane {
 	l := &lane{

@@ -199,7 +199,7 @@ func (c *chaos) limit(typ string, limit int, paused bool) {
 	c.mu.Lock()
 	c.limits[typ] = append(c.limits[typ], change{time.Now(), limit})
 	c.mu.Unlock()
-	t := *c.types[typ]
+	t := c.typ(typ)
 	t.Concurrency, t.Paused = limit, paused
 	c.set(&t)
 }
@@ -249,7 +249,8 @@ func (c *chaos) run() {
 				_ = nodes[i].Stop(within(time.Duration(c.rng.IntN(5000)) * time.Millisecond)) // it says what it aborted
 			case 2:
 				nodes[i].Remove(typ)
-				nodes[i].Set(c.types[typ])
+				t := c.typ(typ)
+				nodes[i].Set(&t)
 				continue
 			}
 			nodes[i] = c.unreliable()
@@ -280,6 +281,8 @@ func (c *chaos) run() {
 
 func (c *chaos) judge(types []string, pushed []queue.Job) {
 	c.clean(types...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	ended := 0
 	for _, typ := range types {
 		s := c.stats(typ)

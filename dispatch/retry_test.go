@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,10 +150,9 @@ func TestVerdicts(t *testing.T) {
 func TestRetryAfterSlowsTheType(t *testing.T) {
 	simulate(t, func(w *world) {
 		w.newType("a", 10)
-		busy := true
+		var answered atomic.Bool
 		y := newTally(func(ctx context.Context, l *queue.Lease) Outcome {
-			if busy {
-				busy = false
+			if !answered.Swap(true) {
 				return Outcome{Status: 429, RetryAfter: 7 * time.Second}
 			}
 			return work(time.Second)(ctx, l)
@@ -205,9 +206,9 @@ func TestRetryAfterExactly(t *testing.T) {
 func TestRefusedJobsAreNotTakenInAHotLoop(t *testing.T) {
 	simulate(t, func(w *world) {
 		w.newType("a", 3)
-		refuse := true
+		var ready atomic.Bool
 		y := newTally(func(context.Context, *queue.Lease) Outcome {
-			if refuse {
+			if !ready.Load() {
 				return Outcome{Verdict: Release}
 			}
 			return Outcome{Verdict: Done}
@@ -218,7 +219,7 @@ func TestRefusedJobsAreNotTakenInAHotLoop(t *testing.T) {
 		if calls := n.link.calls(); calls > 400 {
 			t.Errorf("%d calls of Redis in ten seconds", calls)
 		}
-		refuse = false
+		ready.Store(true)
 		time.Sleep(150 * time.Millisecond)
 		for _, id := range ids {
 			if j := w.get("a", id); j.State != queue.Succeeded || j.Attempt != 1 {
@@ -232,11 +233,11 @@ func TestRefusedJobsAreNotTakenInAHotLoop(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	simulate(t, func(w *world) {
 		w.newType("a", 5, func(t *registry.Type) { t.Timeout = 20 * time.Second; t.Retry.MaxAttempts = 1 })
-		ends := map[string]time.Duration{}
+		var ends sync.Map
 		y := newTally(func(ctx context.Context, l *queue.Lease) Outcome {
 			begun := time.Now()
 			<-ctx.Done()
-			ends[l.Title] = time.Since(begun)
+			ends.Store(l.Title, time.Since(begun))
 			return Outcome{Err: ctx.Err().Error()}
 		})
 		w.node(y)
@@ -246,9 +247,10 @@ func TestTimeouts(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		short := w.push(queue.Job{Type: "a", Title: "short", Timeout: 150 * time.Millisecond})[0]
 		time.Sleep(time.Minute)
-		want := map[string]time.Duration{"type's": 20 * time.Second, "own": 90 * time.Second, "short": 150 * time.Millisecond}
-		if !reflect.DeepEqual(ends, want) {
-			t.Errorf("attempts ended after %v, want %v", ends, want)
+		for title, want := range map[string]time.Duration{"type's": 20 * time.Second, "own": 90 * time.Second, "short": 150 * time.Millisecond} {
+			if got, _ := ends.Load(title); got != want {
+				t.Errorf("%s: the attempt ended after %v, want %s", title, got, want)
+			}
 		}
 		for _, id := range []string{types, own, short} {
 			w.expect("a", id, queue.Dead, "1 dead")
@@ -262,9 +264,9 @@ func TestTimeouts(t *testing.T) {
 func TestGoneEndpointPausesFirst(t *testing.T) {
 	simulate(t, func(w *world) {
 		w.newType("a", 3)
-		gone := true
+		var back atomic.Bool
 		y := newTally(func(context.Context, *queue.Lease) Outcome {
-			if gone {
+			if !back.Load() {
 				return Outcome{Verdict: Pause, Status: 410}
 			}
 			return Outcome{Verdict: Done}
@@ -279,14 +281,14 @@ func TestGoneEndpointPausesFirst(t *testing.T) {
 		if s := w.stats("a"); !s.Paused || s.Waiting != 1 {
 			t.Errorf("%+v", s)
 		}
-		if reason := w.types["a"].PausedReason; reason != "the endpoint answered 410 for job "+id+": it is gone" {
+		if reason := w.typ("a").PausedReason; reason != "the endpoint answered 410 for job "+id+": it is gone" {
 			t.Error(reason)
 		}
 		if calls := n.link.calls(); calls > 20 {
 			t.Errorf("%d calls of Redis in a minute of pause", calls)
 		}
-		gone = false
-		resumed := *w.types["a"]
+		back.Store(true)
+		resumed := w.typ("a")
 		resumed.Paused = false
 		w.set(&resumed)
 		time.Sleep(10 * time.Millisecond)

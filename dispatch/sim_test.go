@@ -33,16 +33,16 @@ type world struct {
 	client  *redis.Client
 	q       *queue.Queue // of the producers; it never fails
 	nodes   []*node
+	mu      sync.Mutex
 	version int64
 	types   map[string]*registry.Type
-	log     *strings.Builder
-	logMu   sync.Mutex
+	log     strings.Builder
 }
 
 func simulate(t *testing.T, fn func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, m: miniredis.NewMiniRedis(), types: map[string]*registry.Type{}, log: &strings.Builder{}}
+		w := &world{T: t, m: miniredis.NewMiniRedis(), types: map[string]*registry.Type{}}
 		w.m.ClockTTL(true)
 		w.client = w.newClient()
 		w.q = w.newQueue(w.client, "producer")
@@ -78,15 +78,15 @@ func (w *world) newQueue(c *redis.Client, consumer string) *queue.Queue {
 }
 
 func (w *world) Write(b []byte) (int, error) {
-	w.logMu.Lock()
-	defer w.logMu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.log.Write(b)
 }
 
 // logged counts the log lines that hold a text.
 func (w *world) logged(text string) int {
-	w.logMu.Lock()
-	defer w.logMu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return strings.Count(w.log.String(), text)
 }
 
@@ -195,7 +195,7 @@ func (w *world) node(d Deliverer, change ...func(*Options)) *node {
 	opts := Options{
 		Queue: n.link, Deliverer: d, Logger: slog.New(slog.NewTextHandler(w, nil)),
 		Pause: func(_ context.Context, typ, reason string) error {
-			t := *w.types[typ]
+			t := w.typ(typ)
 			t.Paused, t.PausedReason = true, reason
 			w.set(&t)
 			return nil
@@ -240,8 +240,11 @@ func (n *node) end() {
 // set puts a type in force, everywhere.
 func (w *world) set(t *registry.Type) {
 	w.Helper()
+	w.mu.Lock()
 	w.version++
 	t.Version = w.version
+	w.types[t.Name] = t
+	w.mu.Unlock()
 	err := w.q.Configure(bg, t.Name, queue.Settings{
 		Version: t.Version, Concurrency: t.Concurrency, Paused: t.Paused,
 		RetainCount: t.Retention.Count, RetainAge: t.Retention.Age,
@@ -249,10 +252,16 @@ func (w *world) set(t *registry.Type) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.types[t.Name] = t
 	for _, n := range w.nodes {
 		n.Set(t)
 	}
+}
+
+// typ returns a copy of a type in force.
+func (w *world) typ(name string) registry.Type {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return *w.types[name]
 }
 
 // newType puts a type in force: retries after 1 s, 2 s, 4 s without jitter, and four attempts.
