@@ -59,6 +59,8 @@ func (c *counts) of(ctx context.Context, who *auth.Identity, types []string) (ma
 		if err := who.Require(auth.JobsRead, typ); err != nil {
 			return nil, err
 		}
+	}
+	for _, typ := range types {
 		if s, ok := c.remembered(typ); ok {
 			mu.Lock()
 			out[typ] = s
