@@ -136,7 +136,7 @@ func stopped() func(time.Duration) time.Time {
 }
 
 func TestModelEmbedded(t *testing.T) {
-	runs(t, 20, 60)
+	runs(t, 12, 60)
 	clock := stopped()
 	client := memory(t, func() time.Time { return clock(0) })
 	queuetest.Model(t, queuetest.ModelEngine{Client: client, Embedded: true, Clock: clock})
@@ -144,7 +144,7 @@ func TestModelEmbedded(t *testing.T) {
 
 // On disk, restarts belong to the steps, and compaction is frequent.
 func TestModelEmbeddedOnDisk(t *testing.T) {
-	runs(t, 8, 60)
+	runs(t, 4, 60)
 	clock := stopped()
 	dir := t.TempDir()
 	var store *embedded.Store
@@ -163,11 +163,11 @@ func TestModelEmbeddedOnDisk(t *testing.T) {
 }
 
 func TestModelRedis(t *testing.T) {
-	runs(t, 25, 60)
+	runs(t, 12, 60)
 	queuetest.Model(t, queuetest.ModelEngine{Client: single(t)})
 }
 
 func TestModelCluster(t *testing.T) {
-	runs(t, 10, 60)
+	runs(t, 6, 60)
 	queuetest.Model(t, queuetest.ModelEngine{Client: clusterClient(t)})
 }

@@ -24,8 +24,8 @@ func everythingAtOnce(v *env) {
 		return err == nil || errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrActive) || errors.Is(err, queue.ErrConflict)
 	}
 	for n := range 3 {
-		random := rand.New(rand.NewPCG(1, uint64(n)))
 		wg.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(n)))
 			for range 120 {
 				id := fmt.Sprint("j", random.IntN(8))
 				job := queue.Job{Type: typ, ID: id, Priority: queue.Priority(random.IntN(5) - 2), Delay: time.Duration(random.IntN(3)) * time.Millisecond}
@@ -46,6 +46,7 @@ func everythingAtOnce(v *env) {
 		})
 		q := v.open(queue.Options{Consumer: fmt.Sprint("consumer", n)})
 		wg.Go(func() {
+			random := rand.New(rand.NewPCG(2, uint64(n)))
 			var done []queue.Settlement
 			for round := range rounds {
 				mu.Lock()

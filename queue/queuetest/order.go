@@ -73,6 +73,8 @@ func orderLeftOver(v *env) {
 		v.Errorf("%+v", s)
 	}
 	v.healthy(typ)
+	due := v.get("c").RunAt // behind two left-over entries
+	v.eventually("the oldest grows older", func() bool { s := v.stats(); return s.Oldest > 0 && s.Oldest == s.At.Sub(due) })
 	// A job that comes back runs at its old place: its entry is still there.
 	v.pushIDs("a")
 	v.ok(v.q.Promote(v.ctx(), typ, "b"))
