@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,13 +165,13 @@ func TestBusyLaneRenewsAndStops(t *testing.T) {
 			if l.Title == "long" {
 				return work(17*time.Second)(ctx, l)
 			}
-			return work(50*time.Millisecond+time.Duration(l.ID[25])*time.Microsecond)(ctx, l)
+			return work(200*time.Millisecond+time.Duration(l.ID[25])*time.Microsecond)(ctx, l)
 		})
 		n := w.node(y)
 		long := w.push(queue.Job{Type: "a", Title: "long"})[0]
 		feed := time.Now().Add(18 * time.Second)
 		for time.Now().Before(feed) {
-			w.push(jobs("a", 80)...)
+			w.push(jobs("a", 24)...)
 			time.Sleep(500 * time.Millisecond)
 		}
 		w.expect("a", long, queue.Succeeded, "1 succeeded")
@@ -179,8 +180,35 @@ func TestBusyLaneRenewsAndStops(t *testing.T) {
 		if err := n.Stop(bg); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(begun); took > 55*time.Millisecond || w.stats("a").Finished-before > 8 {
+		if took := time.Since(begun); took > 205*time.Millisecond || w.stats("a").Finished-before > 8 {
 			t.Errorf("stopping took %s and %d more jobs", took, w.stats("a").Finished-before)
+		}
+		w.clean("a")
+	})
+}
+
+// Results that never cease must not keep the lane from hearing that it is to stop.
+func TestStopIsHeardUnderLoad(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.newType("a", 8)
+		var n *node
+		var done atomic.Int64
+		stopped, ready := make(chan error, 1), make(chan struct{})
+		d := DelivererFunc(func(context.Context, *queue.Lease) Outcome {
+			<-ready
+			if done.Add(1) == 50 {
+				go func() { stopped <- n.Stop(bg) }()
+			}
+			return Outcome{Verdict: Done}
+		})
+		w.push(jobs("a", 3000)...)
+		n = w.node(d)
+		close(ready)
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if done.Load() > 500 {
+			t.Errorf("%d jobs ran, though it was stopped at the 50th", done.Load())
 		}
 		w.clean("a")
 	})

@@ -211,6 +211,37 @@ func TestRedisAway(t *testing.T) {
 	}
 }
 
+// While Redis does not answer it is asked now and then, however much happens.
+func TestOutageIsNoHotLoop(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.newType("a", 300)
+		n := w.node(newTally(func(ctx context.Context, l *queue.Lease) Outcome {
+			return work(time.Second+l.Timeout/100)(ctx, l)
+		}))
+		batch := jobs("a", 300)
+		for i := range batch {
+			batch[i].Timeout = time.Minute + time.Duration(i)*time.Second // they end 10 ms apart
+		}
+		w.push(batch...)
+		time.Sleep(time.Second)
+		n.link.set(always(refused))
+		before := n.link.calls()
+		for range 800 {
+			time.Sleep(10 * time.Millisecond)
+			n.Heard(queue.Event{Type: "a"})
+		}
+		if calls := n.link.calls() - before; calls > 40 {
+			t.Errorf("%d calls of Redis in 8 s", calls)
+		}
+		n.link.set(nil)
+		time.Sleep(time.Minute)
+		if s := w.stats("a"); s.Finished != 300 || n.Stale() != 0 {
+			t.Errorf("%+v, %d stale", s, n.Stale())
+		}
+		w.clean("a")
+	})
+}
+
 // Longer than a lease, with nobody else there to take over: what is settled
 // late still counts, and what was called off runs again.
 func TestRedisAwayForLong(t *testing.T) {

@@ -301,7 +301,7 @@ func TestGoneEndpointThatCannotBePaused(t *testing.T) {
 	for name, down := range map[string]time.Duration{"a while": 3 * time.Second, "for good": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(w *world) {
-				w.newType("a", 3)
+				w.newType("a", 5)
 				y := newTally(answer(Outcome{Verdict: Pause, Status: 410}))
 				up := time.Now().Add(down)
 				n := w.node(y, func(o *Options) {
@@ -314,8 +314,9 @@ func TestGoneEndpointThatCannotBePaused(t *testing.T) {
 					}
 				})
 				w.push(jobs("a", 3)...)
+				time.Sleep(100 * time.Millisecond)
 				id := w.push(queue.Job{Type: "a"})[0]
-				time.Sleep(4 * time.Second)
+				time.Sleep(3800 * time.Millisecond)
 				if y.count(id) != 0 {
 					t.Error("a job was taken for an endpoint known to be gone")
 				}
