@@ -44,9 +44,9 @@ func everyOperation(t *testing.T, status string, test func(t *testing.T, w *worl
 		}
 		n++
 		t.Run(r.OperationID, func(t *testing.T) {
-			outer := w.T
-			w.T = t
-			defer func() { w.T = outer }()
+			outer := w.TB
+			w.TB = t
+			defer func() { w.TB = outer }()
 			test(t, w, r, sample(r))
 		})
 	}

@@ -126,7 +126,7 @@ func (s *contract) find(method, rawPath string) (*routers.Route, map[string]stri
 
 // world is an app on a Redis in this process.
 type world struct {
-	*testing.T
+	testing.TB
 	app      *fiber.App
 	api      *API
 	intake   *intake.Intake
@@ -189,11 +189,11 @@ func inProcess(t testing.TB) redis.UniversalClient {
 	return client
 }
 
-func newWorld(t *testing.T) *world { return newWorldOn(t, inProcess(t), true, intake.Options{}) }
+func newWorld(t testing.TB) *world { return newWorldOn(t, inProcess(t), true, intake.Options{}) }
 
-func newWorldOn(t *testing.T, client redis.UniversalClient, embedded bool, o intake.Options) *world {
+func newWorldOn(t testing.TB, client redis.UniversalClient, embedded bool, o intake.Options) *world {
 	t.Helper()
-	w := &world{T: t, client: client, sender: &fakeSender{}, log: &logBuffer{}}
+	w := &world{TB: t, client: client, sender: &fakeSender{}, log: &logBuffer{}}
 	client.AddHook(&outage{w})
 	logger := newLogger(w.log)
 	var err error
