@@ -124,7 +124,7 @@ func redrive(v *env) {
 
 func purge(v *env) {
 	v.ok(v.q.Configure(v.ctx(), typ, queue.Settings{Version: 1, Concurrency: 2000, RetainCount: 5000, RetainAge: time.Hour}))
-	const n = 1100
+	const n = 600
 	v.pushIDs("stays")
 	stays := v.claimOne("stays")
 	for _, s := range []queue.State{queue.Waiting, queue.Scheduled, queue.Succeeded, queue.Cancelled, queue.Dead} {

@@ -54,7 +54,8 @@ func Run(t *testing.T, e Engine) {
 
 func run(t *testing.T, e Engine, test func(*env)) {
 	v := &env{T: t, engine: e, client: e.Client(t), prefix: "t" + strings.ToLower(rand.Text()[:12])}
-	v.q = v.open(queue.Options{Consumer: "first"})
+	// A test on a slow machine must not lose a lease it does not mean to lose.
+	v.q = v.open(queue.Options{Consumer: "first", Lease: 10 * time.Minute})
 	test(v)
 	types, err := v.q.Types(v.ctx())
 	v.ok(err)
