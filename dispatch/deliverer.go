@@ -25,7 +25,8 @@ const (
 	// pause its type until a person has looked.
 	Pause
 	// Release: the attempt was called off by us (shutdown, refusal); the job
-	// goes back to the head of its queue and it costs no attempt.
+	// goes back to the head of its queue and it costs no attempt. A deliverer that
+	// refuses a job on its own account makes its lane pause for a tenth of Options.Poll.
 	Release
 )
 

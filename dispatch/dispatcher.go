@@ -14,7 +14,8 @@ import (
 	"github.com/deetoo/deetoo/registry"
 )
 
-// Queue is what lanes need of a queue.
+// Queue is what lanes need of a queue. Its calls must end soon after their
+// context does: a lane waits for them (go-redis needs ContextTimeoutEnabled).
 type Queue interface {
 	ExchangeRequest(ctx context.Context, typ string, r *queue.Request) (queue.Batch, error)
 	Renew(ctx context.Context, typ string, leases []*queue.Lease) ([]queue.Renewal, error)

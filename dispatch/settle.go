@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -18,7 +19,9 @@ func (l *lane) finish(r result) {
 	l.running.Add(-1)
 	a.cutoff.Stop()
 	a.cancel(nil)
-	l.log.Debug("attempt", "job", r.lease.ID, "attempt", r.lease.Attempt, "status", r.outcome.Status, "error", r.outcome.Err, "duration", r.took)
+	if l.log.Enabled(l.d.life, slog.LevelDebug) { // else not even the arguments are made
+		l.log.Debug("attempt", "job", r.lease.ID, "attempt", r.lease.Attempt, "status", r.outcome.Status, "error", r.outcome.Err, "duration", r.took)
+	}
 	if r.outcome.Verdict == Pause {
 		if len(l.gone) == 0 {
 			l.goneAt, l.pauseAt = time.Now(), time.Time{}
