@@ -94,20 +94,26 @@ func startOnce(extra []string, cluster bool) (*Server, error) {
 			"--cluster-node-timeout", "2000", "--cluster-announce-ip", "127.0.0.1")
 	}
 	s.args = append(s.args, extra...)
-	s.client = redis.NewClient(&redis.Options{
-		Addr:                     s.Addr(),
-		DialerRetries:            1, // a stopped server is noticed at once
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	s.client = newClient(s.port)
 	if err := s.Start(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
+func newClient(port int) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr:                     addr(port),
+		DialerRetries:            1, // a stopped server is noticed at once
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
+func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
 // Addr is the address, 127.0.0.1:port. It stays the same over restarts.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Addr() string { return addr(s.port) }
 
 // URL is the address as redis://127.0.0.1:port.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
