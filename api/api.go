@@ -124,7 +124,7 @@ func New(o Options) (*API, error) {
 // Mount adds the routes to an app, which should be one of NewApp: its error
 // handler writes the problem documents.
 func (a *API) Mount(app *fiber.App) {
-	for _, r := range a.routes() {
+	for _, r := range a.Routes() {
 		path := fiberPath(r.Path)
 		if r.Method == fiber.MethodGet {
 			app.Head(path, a.handle(r))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,19 @@ func NewApp(o AppOptions) *fiber.App {
 		}
 		return fasthttp.RequestConfig{MaxRequestBodySize: min(o.MaxBody, bodyWithoutToken)}
 	}
+	// Fiber answers methods it does not know before anything of ours is asked.
+	known := app.Server().Handler
+	app.Server().Handler = func(fctx *fasthttp.RequestCtx) {
+		if slices.Contains(fiber.DefaultMethods, string(fctx.Method())) {
+			known(fctx)
+			return
+		}
+		c := app.AcquireCtx(fctx)
+		defer app.ReleaseCtx(c)
+		if err := app.ErrorHandler(c, fiber.ErrMethodNotAllowed); err != nil {
+			fctx.SetStatusCode(fiber.StatusInternalServerError)
+		}
+	}
 	app.Use(envelope(o.Logger))
 	return app
 }
@@ -116,7 +130,7 @@ func envelope(log *slog.Logger) fiber.Handler {
 		// Asked first, because the arguments cost on each request.
 		if log.Enabled(context.Background(), slog.LevelDebug) {
 			// Without the query, where a cursor or somebody's mistake may be.
-			log.Debug("request", "method", c.Method(), "path", c.Path(), "status", c.Response().StatusCode(),
+			log.Debug("request", "method", methodOf(c), "path", pathOf(c), "status", c.Response().StatusCode(),
 				"duration", time.Since(start), "bytes_in", len(c.BodyRaw()), "remote", c.IP(), "request_id", requestID(c))
 		}
 		return nil
@@ -159,9 +173,9 @@ func errorHandler(log *slog.Logger) fiber.ErrorHandler {
 		p, known := problemOf(err)
 		switch {
 		case !known:
-			log.Error("request failed", "error", err, "method", c.Method(), "path", c.Path(), "request_id", requestID(c))
+			log.Error("request failed", "error", err, "method", methodOf(c), "path", pathOf(c), "request_id", requestID(c))
 		case p.Status == fiber.StatusServiceUnavailable:
-			log.Warn("request refused", "error", err, "method", c.Method(), "path", c.Path(), "request_id", requestID(c))
+			log.Warn("request refused", "error", err, "method", methodOf(c), "path", pathOf(c), "request_id", requestID(c))
 		}
 		if c.Response().Header.Peek(fiber.HeaderXContentTypeOptions) == nil { // refused before any handler
 			secureHeaders(c)
@@ -169,3 +183,7 @@ func errorHandler(log *slog.Logger) fiber.ErrorHandler {
 		return p.write(c)
 	}
 }
+
+// methodOf and pathOf are copies, since a log may keep them.
+func methodOf(c *fiber.Ctx) string { return strings.Clone(c.Method()) }
+func pathOf(c *fiber.Ctx) string   { return strings.Clone(c.Path()) }

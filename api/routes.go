@@ -27,9 +27,7 @@ type Route struct {
 }
 
 // Routes lists all routes, in the order of their registration.
-func (a *API) Routes() []Route { return a.routes() }
-
-func (a *API) routes() []Route {
+func (a *API) Routes() []Route {
 	const (
 		none = auth.Scope("")
 		typ  = "/v1/types/{type}"

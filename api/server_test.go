@@ -75,6 +75,7 @@ func TestServerRefusesWithProblems(t *testing.T) {
 		"headers":                  {"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 40<<10) + "\r\n\r\n", 431, "headers-too-large"},
 		"no HTTP":                  {"HELLO\r\n\r\n", 400, "bad-request"},
 		"no number":                {"POST " + emailJobs + " HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400, "bad-request"},
+		"unknown method":           {"FROB /v1/types HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method-not-allowed"},
 		"absolute address":         {"GET http://x/v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404, "unknown-path"},
 	} {
 		t.Run(name, func(t *testing.T) {
