@@ -204,6 +204,9 @@ func (l *lane) exchange() {
 		l.d.stale.Add(1)
 		l.log.Warn("an attempt's lease was lost before it was settled: the job runs again or has ended", "job", id)
 	}
+	for _, id := range batch.Damaged {
+		l.log.Error("a job's record is damaged; it cannot run", "job", id)
+	}
 	l.start(batch.Leases)
 	l.collect()
 	l.lookAt = time.Now().Add(l.sleep(batch, want))

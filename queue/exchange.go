@@ -48,6 +48,8 @@ type Batch struct {
 	// Stale are the IDs of settlements that changed nothing, because the lease
 	// had been lost.
 	Stale []string
+	// Damaged are the IDs of jobs that were claimed but cannot be read; see Fsck.
+	Damaged []string
 	// Next is how long until there is something to do without a wake: a job
 	// due, a lease ending, a hold lifted. Negative: nothing is known to come.
 	Next time.Duration
@@ -165,7 +167,8 @@ func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
 			break
 		}
 		if _, err := decodeRecord(&l.Job, rec, blob); err != nil {
-			return b, fmt.Errorf("job %s of %s: %w", l.ID, typ, err)
+			b.Damaged = append(b.Damaged, l.ID) // and the others go on
+			continue
 		}
 		l.Type, l.State, l.StartedAt = typ, Active, now
 		l.Attempt++

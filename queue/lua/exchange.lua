@@ -104,8 +104,10 @@ local function reap()
     local rec = call('HGET', JOBS, id)
     call('ZREM', ACTIVE, id)
     call('HDEL', LEASES, id)
-    if rec then
-      local _, p, b, failed, lost, e, w, tail = parse(rec)
+    -- A damaged record is left for fsck to report: it must not stop the others.
+    local p, b, failed, lost, e, w, tail
+    if rec then _, p, b, failed, lost, e, w, tail = parse(rec) end
+    if p then
       lost = lost + 1
       remember(id, '{"n":' .. int(failed + 1) .. ',"started_at":' .. started ..
         ',"duration_ms":' .. int(now - tonumber(started)) .. ',"outcome":"lost"' ..

@@ -43,10 +43,12 @@ end
 local function int(n) return string.format('%.0f', n) end
 
 -- parse returns state, list number, blob flag, failed, lost, enqueued, wait,
--- and the tail of the record from its first newline on.
+-- and the tail of the record from its first newline on; nothing of a damaged one.
 local function parse(rec)
-  local s, p, b, f, l, e, w = string.match(rec, '^(%l)(%d)(%S) (%d+) (%d+) (%d+) (%d+)')
-  return s, tonumber(p), b, tonumber(f), tonumber(l), e, w, string.sub(rec, (string.find(rec, '\n', 1, true)))
+  local s, p, b, f, l, e, w = string.match(rec, '^(%l)([1-5])(%S) (%d+) (%d+) (%d+) (%d+)')
+  local tail = string.find(rec, '\n', 1, true)
+  if not s or not tail then return nil end
+  return s, tonumber(p), b, tonumber(f), tonumber(l), e, w, string.sub(rec, tail)
 end
 
 local function record(s, p, b, failed, lost, enqueued, wait, ending, tail)
