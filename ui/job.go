@@ -67,7 +67,7 @@ func (u *UI) jobPage(r *request) error {
 	}
 	if r.may(auth.JobsWrite, typ) {
 		for _, verb := range jobVerbs(j.State) {
-			v.Can[verb] = verb != "remove" || u.opts.Remove != nil
+			v.Can[verb] = true
 		}
 		if j.CancelRequested {
 			v.Can["cancel"] = false
@@ -136,9 +136,6 @@ func (u *UI) jobAction(verb string) handler {
 				code = "cancelling"
 			}
 		case "remove":
-			if u.opts.Remove == nil {
-				return errNoPage
-			}
 			code, to = "removed", typeURL(typ)
 			err = u.opts.Remove(r.ctx, r.who, typ, id)
 		}

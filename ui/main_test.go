@@ -103,12 +103,7 @@ func newSite(t testing.TB) *site {
 	<-dir.Ready()
 	v, err := auth.New(ctx, auth.Options{Secret: s.secret, Leeway: -1})
 	must(t, err)
-	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log, Remove: func(ctx context.Context, who *auth.Identity, typ, id string) error {
-		if err := who.Require(auth.JobsWrite, typ); err != nil {
-			return err
-		}
-		return q.Remove(ctx, typ, id)
-	}})
+	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log})
 	must(t, err)
 	s.app = newApp(u)
 	t.Cleanup(func() {

@@ -34,9 +34,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Timeout bounds what one request asks of Redis. Default: 5 s; at most 1 min.
 	Timeout time.Duration
-	// Remove deletes a finished job on behalf of who, after checking that they may;
-	// its errors are those of queue.Queue.Remove and package auth. Default:
-	// jobs cannot be removed one by one, and no button offers it.
+	// Remove deletes a finished job on behalf of who, after checking that they
+	// may. Default: Intake.Remove.
 	Remove func(ctx context.Context, who *auth.Identity, typ, id string) error
 }
 
@@ -76,6 +75,9 @@ func New(opts Options) (*UI, error) {
 	}
 	if opts.Timeout == 0 {
 		opts.Timeout = 5 * time.Second
+	}
+	if opts.Remove == nil {
+		opts.Remove = opts.Intake.Remove
 	}
 	a, err := loadAssets()
 	if err != nil {
