@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -25,6 +26,9 @@ type AppOptions struct {
 	MaxBody int
 	// ReadTimeout is how long a request may take to arrive. Default: 60s.
 	ReadTimeout time.Duration
+	// WriteTimeout is how long a client may take to read an answer, streams of
+	// events aside. Default: 60s.
+	WriteTimeout time.Duration
 	// IdleTimeout is how long a connection is kept open between requests. Default: 120s.
 	IdleTimeout time.Duration
 }
@@ -47,6 +51,9 @@ func NewApp(o AppOptions) *fiber.App {
 	if o.ReadTimeout == 0 {
 		o.ReadTimeout = time.Minute
 	}
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = time.Minute
+	}
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = 2 * time.Minute
 	}
@@ -62,11 +69,15 @@ func NewApp(o AppOptions) *fiber.App {
 		DisablePreParseMultipartForm: true,
 		ErrorHandler:                 errorHandler(o.Logger),
 	})
-	app.Server().HeaderReceived = func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-		if len(h.Peek(fiber.HeaderAuthorization)) > 0 && takesJobs(string(h.RequestURI())) {
-			return fasthttp.RequestConfig{}
+	app.Server().HeaderReceived = func(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+		if len(h.Peek(fiber.HeaderAuthorization)) == 0 || !takesJobs(string(h.RequestURI())) {
+			c.MaxRequestBodySize = min(o.MaxBody, bodyWithoutToken)
 		}
-		return fasthttp.RequestConfig{MaxRequestBodySize: min(o.MaxBody, bodyWithoutToken)}
+		// As every EventSource says it: that answer ends when it ends.
+		if !bytes.Contains(h.Peek(fiber.HeaderAccept), []byte("text/event-stream")) {
+			c.WriteTimeout = o.WriteTimeout
+		}
+		return c
 	}
 	// Fiber answers methods it does not know before anything of ours is asked.
 	known := app.Server().Handler

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,7 +42,7 @@ func problemOf(err error) (p *problem, known bool) {
 	switch {
 	case errors.Is(err, auth.ErrUnauthenticated), errors.Is(err, auth.ErrForbidden), errors.Is(err, auth.ErrKeysUnavailable):
 		return authProblem(err), true
-	case errors.Is(err, queue.ErrUnavailable):
+	case errors.Is(err, queue.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		// What the client said names addresses: the log may know them, callers need not.
 		p = newProblem("unavailable", queue.ErrUnavailable.Error())
 		p.retryAfter = retryAfter

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,5 +144,48 @@ func TestOptionsNameTheField(t *testing.T) {
 		if _, err := New(o); err == nil || !strings.HasPrefix(err.Error(), field+" ") {
 			t.Errorf("%s: %v", field, err)
 		}
+	}
+}
+
+// TestAnswerNobodyReadsIsGivenUp has two clients that ask and read nothing: the
+// one that asked for a stream of events is waited for, the other not.
+func TestAnswerNobodyReadsIsGivenUp(t *testing.T) {
+	app := NewApp(AppOptions{WriteTimeout: 50 * time.Millisecond})
+	const size = 64 << 20 // more than any socket buffers
+	var answered atomic.Int32
+	app.Get("/large", func(c *fiber.Ctx) error {
+		answered.Add(1)
+		return c.Send(make([]byte, size))
+	})
+	addr := listen(t, app)
+	ask := func(accept string) net.Conn {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := fmt.Fprintf(c, "GET /large HTTP/1.1\r\nHost: x\r\nAccept: %s\r\nConnection: close\r\n\r\n", accept); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	stream, page := ask("text/event-stream"), ask("*/*")
+	read := func(c net.Conn) int64 {
+		n, _ := io.Copy(io.Discard, c)
+		return n
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for answered.Load() != 2 || app.Server().GetOpenConnectionsCount() != 1 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are open", app.Server().GetOpenConnectionsCount())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n := read(page); n >= size {
+		t.Errorf("the page was written: %d bytes", n)
+	}
+	if n := read(stream); n < size {
+		t.Errorf("the stream was cut off after %d bytes", n)
 	}
 }
