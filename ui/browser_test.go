@@ -331,6 +331,8 @@ func (b *chromium) keyboard() {
 	}
 	want = []string{"Skip to content", "DeeToo", "Types", "leia", "Types", "New job", "Pause", "Settings",
 		"Waiting 4", "Scheduled 0", "Running 1", "Dead 3", "Succeeded", "Cancelled", "Retry all dead…", "Delete all dead…", "Password reset", "Newsletter, week 47"}
+	slices.Sort(order[16:]) // they died in the same moment
+	slices.Sort(want[16:])
 	if !slices.Equal(order, want) {
 		b.t.Errorf("Tab goes through %q, want %q", order, want)
 	}
