@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+
+	"github.com/deetoo/deetoo/registry"
 )
 
 // typesCmd looks after job types.
@@ -41,7 +43,9 @@ func (c *typesListCmd) Run(env *environment) error {
 	w := tabwriter.NewWriter(env.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tCONCURRENCY\tPAUSED\tTARGET")
 	for _, t := range answer.Types {
-		fmt.Fprintf(w, "%s\t%d\t%t\t%s\n", t.Name, t.Concurrency, t.Paused, plain(t.Target))
+		// A list is looked at over shoulders; "types show" has all of it.
+		target := (&registry.Type{Target: t.Target}).RedactedTarget()
+		fmt.Fprintf(w, "%s\t%d\t%t\t%s\n", t.Name, t.Concurrency, t.Paused, plain(target))
 	}
 	return w.Flush()
 }
