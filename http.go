@@ -68,7 +68,8 @@ func (h *httpDialect) Serve(ctx context.Context, in *intake.Intake) error {
 
 func (h *httpDialect) app(in *intake.Intake) (*fiber.App, error) {
 	d := h.deetoo
-	app := api.NewApp(api.AppOptions{Logger: d.opts.Logger, MaxBody: max(api.DefaultMaxBatchBody, 2*in.MaxJobSize())})
+	form := 3*in.MaxJobSize() + 64<<10 // URL-encoded, and what is around it
+	app := api.NewApp(api.AppOptions{Logger: d.opts.Logger, MaxBody: max(api.DefaultMaxBatchBody, form), MaxForm: form})
 	rest, err := api.New(api.Options{
 		Intake: in, Verifier: d.verifier, Sender: d.deliverer, Spec: OpenAPI(), Version: d.opts.Version, Logger: d.opts.Logger,
 	})
@@ -76,7 +77,7 @@ func (h *httpDialect) app(in *intake.Intake) (*fiber.App, error) {
 		return nil, err
 	}
 	rest.Mount(app)
-	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Version: d.opts.Version, Logger: d.opts.Logger, Remove: in.Remove})
+	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Version: d.opts.Version, Logger: d.opts.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,9 @@ type AppOptions struct {
 	Logger *slog.Logger
 	// MaxBody is the largest body the server reads, in bytes. Default: DefaultMaxBatchBody.
 	MaxBody int
+	// MaxForm is the largest form of the UI that brings a job, in bytes: its
+	// data may be three times as long there as it is. Default: 3 MiB and a little.
+	MaxForm int
 	// ReadTimeout is how long a request may take to arrive. Default: 60s.
 	ReadTimeout time.Duration
 	// WriteTimeout is how long a client may take to read an answer, streams of
@@ -33,8 +36,8 @@ type AppOptions struct {
 	IdleTimeout time.Duration
 }
 
-// bodyWithoutToken is how much is read of a caller who shows no token, or at a path
-// that takes no jobs, in bytes: login forms and settings are small.
+// bodyWithoutToken is how much is read of a caller who shows no token, or at a
+// path that takes no jobs, in bytes: login forms and settings are small.
 const bodyWithoutToken = 1<<20 + maxEnvelope
 
 // NewApp returns a Fiber app that answers errors with problem documents, whose
@@ -47,6 +50,9 @@ func NewApp(o AppOptions) *fiber.App {
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = DefaultMaxBatchBody
+	}
+	if o.MaxForm == 0 {
+		o.MaxForm = 3<<20 + maxEnvelope
 	}
 	if o.ReadTimeout == 0 {
 		o.ReadTimeout = time.Minute
@@ -70,7 +76,12 @@ func NewApp(o AppOptions) *fiber.App {
 		ErrorHandler:                 errorHandler(o.Logger),
 	})
 	app.Server().HeaderReceived = func(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
-		if len(h.Peek(fiber.HeaderAuthorization)) == 0 || !takesJobs(string(h.RequestURI())) {
+		uri := string(h.RequestURI())
+		switch {
+		case len(h.Peek(fiber.HeaderAuthorization)) > 0 && takesJobs(uri):
+		case len(h.Peek(fiber.HeaderCookie)) > 0 && strings.HasSuffix(uri, "/enqueue"):
+			c.MaxRequestBodySize = min(o.MaxBody, o.MaxForm)
+		default:
 			c.MaxRequestBodySize = min(o.MaxBody, bodyWithoutToken)
 		}
 		// As every EventSource says it: that answer ends when it ends.

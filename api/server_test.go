@@ -91,6 +91,34 @@ func TestServerRefusesWithProblems(t *testing.T) {
 	}
 }
 
+// A job's data may be three times as long in a form of the UI as it is; only
+// somebody with a session may send one.
+func TestFormsThatBringJobsMayBeLarger(t *testing.T) {
+	app := NewApp(AppOptions{MaxForm: 2 << 20})
+	app.Post("/ui/types/email/enqueue", func(c *fiber.Ctx) error { return c.SendStatus(fiber.StatusNoContent) })
+	addr := listen(t, app)
+	for name, c := range map[string]struct {
+		cookie string
+		size   int
+		status int
+	}{
+		"a large form":               {"Cookie: s=1\r\n", 2 << 20, 204},
+		"larger than any":            {"Cookie: s=1\r\n", 2<<20 + 1, 413},
+		"a large form of a stranger": {"", 2 << 20, 413},
+	} {
+		t.Run(name, func(t *testing.T) {
+			head := fmt.Sprintf("POST /ui/types/email/enqueue HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n", c.cookie, c.size)
+			body := []byte(nil)
+			if c.status == 204 {
+				body = bytes.Repeat([]byte("x"), c.size)
+			}
+			if resp, answer := say(t, addr, append([]byte(head), body...)); resp.StatusCode != c.status {
+				t.Errorf("%d %s", resp.StatusCode, answer)
+			}
+		})
+	}
+}
+
 func TestGzipBombStaysCompressed(t *testing.T) {
 	w := newWorld(t).email()
 	addr := listen(t, w.app)
