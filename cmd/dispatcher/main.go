@@ -52,19 +52,8 @@ type environment struct {
 // run parses the arguments, runs the command, and returns the exit code: 0, 1
 // for a failure, 2 for wrong usage.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var c cli
 	exit := -1
-	parser, err := kong.New(&c,
-		kong.Name("dispatcher"),
-		kong.Description("DeeToo keeps jobs in Redis and POSTs each one to its type's target when it is due, never more at once than the type allows. Without a Redis it keeps them in this process, safely on disk."),
-		kong.Configuration(readConfig),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { exit = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-	)
-	if err == nil {
-		err = forgetEmpty(parser.Model)
-	}
+	parser, err := newParser(&cli{}, stdout, stderr, func(code int) { exit = code })
 	if err != nil {
 		fmt.Fprintln(stderr, "dispatcher:", err)
 		return 2
@@ -88,6 +77,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// newParser returns the parser that fills c. It calls exit when it has printed help.
+func newParser(c *cli, stdout, stderr io.Writer, exit func(code int)) (*kong.Kong, error) {
+	parser, err := kong.New(c,
+		kong.Name("dispatcher"),
+		kong.Description("DeeToo keeps jobs in Redis and POSTs each one to its type's target when it is due, never more at once than the type allows. Without a Redis it keeps them in this process, safely on disk."),
+		kong.Configuration(readConfig),
+		kong.Writers(stdout, stderr),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return parser, forgetEmpty(parser.Model)
 }
 
 // usageError is the caller's mistake, not a failure.
