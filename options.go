@@ -20,7 +20,8 @@ type Options struct {
 	DataDir string
 	// Prefix begins every Redis key, so that installations can share a Redis. Default: "deetoo".
 	Prefix string
-	// Name of this process in leases and attempts. Default: the host's name and random characters.
+	// Name of this process in leases and attempts; random characters are added, because no two
+	// may have the same. Default: the host's name.
 	Name string
 
 	// Listen is the address that REST API and UI are served on. Empty: none.
@@ -103,16 +104,14 @@ func (o Options) Validate() error {
 	case o.MaxJobSize < 0 || o.MaxJobSize > queue.MaxDataSize:
 		return invalid.Errorf("max_job_size", "must be 1 to %d bytes", queue.MaxDataSize)
 	}
-	return (queue.Options{Prefix: o.Prefix, Consumer: o.Name, Lease: o.Lease}).Validate()
+	return (queue.Options{Prefix: o.Prefix, Lease: o.Lease}).Validate()
 }
 
 func (o Options) withDefaults() Options {
 	if o.DataDir == "" {
 		o.DataDir = "data"
 	}
-	if o.Name == "" {
-		o.Name = processName()
-	}
+	o.Name = processName(o.Name)
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 30 * time.Second
 	}

@@ -218,7 +218,7 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 	d.working.Go(func() {
 		retry(background, func() error {
 			err := store(background)
-			if err != nil && !errors.Is(err, queue.ErrUnavailable) {
+			if err != nil && !errors.Is(err, queue.ErrUnavailable) && background.Err() == nil {
 				d.opts.Logger.Error("job types could not be registered", "error", err)
 				return nil
 			}
@@ -306,17 +306,21 @@ func (d *Deetoo) speak(background context.Context) {
 	}
 }
 
-func processName() string {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "dispatcher"
+// processName makes a name that no other process has, since two of one name would
+// be taken for one: of the given one, or else the host's, and random characters.
+func processName(given string) string {
+	if given == "" {
+		given, _ = os.Hostname()
+	}
+	if given == "" {
+		given = "dispatcher"
 	}
 	clean := strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
 			return '-'
 		}
 		return r
-	}, host)
+	}, given)
 	return clean + "-" + strings.ToLower(rand.Text()[:6])
 }
 

@@ -84,6 +84,21 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// On the dispatcher's own machine no token is needed: its key is there.
+func TestCommandLineMakesItsOwnToken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := begin(t, []string{"DEETOO_DATA_DIR=" + dir, "DEETOO_JWT_ISSUER=us", "DEETOO_JWT_AUDIENCE=deetoo"})
+	env := []string{"DEETOO_DATA_DIR=" + dir, "DEETOO_URL=" + s.url, "DEETOO_JWT_ISSUER=us", "DEETOO_JWT_AUDIENCE=deetoo"}
+	if out, stderr, code := run(t, env, "types", "list"); code != 0 || !strings.HasPrefix(out, "NAME") {
+		t.Errorf("%d %s%s", code, out, stderr)
+	}
+	elsewhere := []string{"DEETOO_DATA_DIR=" + t.TempDir(), "DEETOO_URL=" + s.url}
+	if _, stderr, code := run(t, elsewhere, "types", "list"); code != 2 || !strings.Contains(stderr, "a token is needed") {
+		t.Errorf("%d %s", code, stderr)
+	}
+}
+
 func TestCommandLineBatch(t *testing.T) {
 	t.Parallel()
 	s := serve(t, inDir(t.TempDir()))

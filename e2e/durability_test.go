@@ -108,7 +108,7 @@ func TestKillLosesNothingAnswered(t *testing.T) {
 	env := inDir(t.TempDir())
 	h := handle(t, nil)
 	var work, parked pushed
-	const rounds = 3
+	const rounds = 5
 	for round := range rounds {
 		s := serve(t, env, "--lease", "1s")
 		if round == 0 {

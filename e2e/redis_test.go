@@ -18,7 +18,9 @@ func TestTwoDispatchersShareTheWork(t *testing.T) {
 	t.Parallel()
 	redis := redistest.SingleServer(t)
 	h := handle(t, func(http.ResponseWriter, delivery) { time.Sleep(2 * time.Millisecond) }) // so that they overlap
-	a, b := serve(t, onRedis(t, redis.URL())), serve(t, onRedis(t, redis.URL()))
+	// Of one name, as a deployment's replicas may be: they must not be taken for one.
+	name := "DEETOO_NAME=twin"
+	a, b := serve(t, append(onRedis(t, redis.URL()), name)), serve(t, append(onRedis(t, redis.URL()), name))
 	settings := keepAll()
 	settings["concurrency"] = 3
 	a.register("work", h.url, settings)
