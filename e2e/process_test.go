@@ -98,8 +98,15 @@ func environ(extra ...string) []string {
 // killed when the test ends, its output shown if that failed.
 func launch(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(program(), args...), stdout: &output{}, stderr: &output{}, done: make(chan struct{})}
-	p.cmd.Env = environ(env...)
+	cmd := exec.Command(program(), args...)
+	cmd.Env = environ(env...)
+	return runs(t, cmd)
+}
+
+// runs starts a command as launch does the program.
+func runs(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, stdout: &output{}, stderr: &output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = parentDeath()
 	started := make(chan error, 1)
@@ -121,7 +128,7 @@ func launch(t testing.TB, env []string, args ...string) *process {
 			t.Error("the program raced or panicked")
 		}
 		if t.Failed() {
-			t.Logf("%s %s\n%s%s", strings.Join(env, " "), strings.Join(args, " "), p.stdout, p.stderr)
+			t.Logf("%v\n%s%s", p.cmd.Args, p.stdout, p.stderr)
 		}
 	})
 	return p
