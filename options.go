@@ -1,6 +1,7 @@
 package deetoo
 
 import (
+	"cmp"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -106,6 +107,9 @@ func (o Options) Validate() error {
 	}
 	return (queue.Options{Prefix: o.Prefix, Lease: o.Lease}).Validate()
 }
+
+// prefix is what package queue makes of Prefix.
+func (o Options) prefix() string { return cmp.Or(o.Prefix, "deetoo") }
 
 func (o Options) withDefaults() Options {
 	if o.DataDir == "" {

@@ -196,6 +196,9 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 		}
 	}
 	store := func(ctx context.Context) error {
+		if err := migrated(ctx, d.client, d.opts); err != nil {
+			return err
+		}
 		for name, l := range d.local {
 			if err := d.registerLocal(ctx, name, l.concurrency); err != nil {
 				return err
