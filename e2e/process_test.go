@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,6 +36,11 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	if err := os.Setenv(programVar, path); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// The tests wait more than they work. Given on the command line, -parallel wins.
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -91,7 +97,8 @@ func environ(extra ...string) []string {
 			env = append(env, e)
 		}
 	}
-	return append(env, extra...)
+	// A raced program would sleep a second at its end.
+	return append(append(env, "GORACE=atexit_sleep_ms=0"), extra...)
 }
 
 // launch starts the program with "NAME=value" variables and arguments. It is
