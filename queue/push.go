@@ -71,6 +71,9 @@ func ValidateID(id string) error {
 			return invalid.Errorf("id", "must be printable ASCII without spaces")
 		}
 	}
+	if id == "." || id == ".." {
+		return invalid.Errorf("id", `must not be "." or "..": no URL can name it`)
+	}
 	return nil
 }
 
