@@ -270,6 +270,9 @@ func retry(ctx context.Context, do func() error) {
 func (d *Deetoo) follow(ctx context.Context) {
 	settings := newSettler(d.intake, d.opts.Logger)
 	d.working.Go(func() { settings.run(ctx) })
+	if d.opts.RedisURL != "" {
+		d.working.Go(func() { warnOfEviction(ctx, d.client, d.opts.Logger) })
+	}
 	d.working.Go(func() {
 		if err := d.directory.Run(ctx); err != nil {
 			d.opts.Logger.Error("job types are not followed any more", "error", err)
