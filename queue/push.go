@@ -101,13 +101,20 @@ func printable(s string) bool {
 //
 // Calls that push one small job of the same type at the same time share round trips.
 func (q *Queue) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
-	byType := map[string][]int{}
-	var types []string
-	fresh := make([]bool, len(jobs))
 	for i := range jobs {
 		if err := jobs[i].Validate(); err != nil {
 			return nil, inBatch(err, i, len(jobs))
 		}
+	}
+	return q.PushValid(ctx, jobs...)
+}
+
+// PushValid is Push for jobs that Validate has found nothing wrong with.
+func (q *Queue) PushValid(ctx context.Context, jobs ...Job) ([]Receipt, error) {
+	byType := map[string][]int{}
+	var types []string
+	fresh := make([]bool, len(jobs))
+	for i := range jobs {
 		if jobs[i].ID == "" {
 			jobs[i].ID = q.entropy.newID()
 			fresh[i] = true
