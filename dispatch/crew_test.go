@@ -3,6 +3,7 @@ package dispatch
 import (
 	"log/slog"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,43 +12,47 @@ import (
 	"github.com/deetoo/deetoo/registry"
 )
 
+// That no goroutine outlasts its crew is what synctest.Test checks at its end.
 func TestCrewUsesGoroutinesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
+		defer close(end)
 		c := newCrew(end)
-		before := runtime.NumGoroutine()
-		ran := 0
+		ids := make(chan string, 10)
+		first := ""
 		for range 10 {
-			c.do(func() { ran++ })
+			c.do(func() { ids <- goroutine() })
+			if id := <-ids; first == "" {
+				first = id
+			} else if id != first {
+				t.Errorf("goroutine %s was made though %s was idle", id, first)
+			}
 			synctest.Wait()
 		}
-		if n := runtime.NumGoroutine() - before; ran != 10 || n != 1 {
-			t.Errorf("%d of 10 ran, on %d goroutines that wait", ran, n)
-		}
-		hold := make(chan struct{})
+		hold, seen := make(chan struct{}), map[string]bool{}
 		for range 5 { // none waits for another
-			c.do(func() { <-hold; ran++ })
+			c.do(func() { ids <- goroutine(); <-hold })
 		}
-		synctest.Wait()
-		if n := runtime.NumGoroutine() - before; n != 5 {
-			t.Errorf("5 at once ran on %d goroutines", n)
+		for range 5 {
+			seen[<-ids] = true
+		}
+		if len(seen) != 5 || !seen[first] {
+			t.Errorf("5 at once ran on %v; %s was idle", seen, first)
 		}
 		c.do(runtime.Goexit)
-		synctest.Wait()
 		close(hold)
-		time.Sleep(idleFor + time.Millisecond)
-		synctest.Wait()
-		if n := runtime.NumGoroutine() - before; ran != 15 || n != 0 {
-			t.Errorf("%d of 15 ran; %d goroutines idle on", ran, n)
-		}
-		c.do(func() { ran++ })
-		synctest.Wait()
-		close(end)
-		synctest.Wait()
-		if n := runtime.NumGoroutine() - before; ran != 16 || n != 0 {
-			t.Errorf("%d of 16 ran; %d goroutines outlast the end", ran, n)
+		time.Sleep(2 * idleFor)
+		c.do(func() { ids <- goroutine() })
+		if id := <-ids; seen[id] {
+			t.Errorf("goroutine %s stayed idle for more than %s", id, idleFor)
 		}
 	})
+}
+
+// goroutine is the number of the one that asks.
+func goroutine() string {
+	b := make([]byte, 64)
+	return strings.Fields(string(b[:runtime.Stack(b, false)]))[1]
 }
 
 // Only a success at the very first attempt may go without its line of history.
