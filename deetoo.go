@@ -172,7 +172,7 @@ func (d *Deetoo) Reload(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.intake.TypesFrom(ctx, specs)
+	return d.typesFrom(ctx, specs)
 }
 
 // Drain stops taking jobs and waits until those running are settled, or ctx

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -160,6 +161,9 @@ func (d *Deetoo) openAuth(background context.Context) (err error) {
 			return err
 		}
 		o.Secret, d.key = key.Secret, key
+		if d.opts.RedisURL != "" {
+			d.opts.Logger.Warn("tokens are verified with a key of this machine alone; dispatchers that share a Redis need the same: configure a JWT secret, public key or JWKS", "key", key.File)
+		}
 	}
 	if d.verifier, err = auth.New(background, o); err != nil {
 		return err
@@ -204,7 +208,7 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 				return err
 			}
 		}
-		changed, err := d.intake.TypesFrom(ctx, specs)
+		changed, err := d.typesFrom(ctx, specs)
 		if len(changed) > 0 {
 			d.opts.Logger.Info("job types registered from the file", "types", changed)
 		}
@@ -229,6 +233,17 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 		})
 	})
 	return nil
+}
+
+// typesFrom registers the types file's types.
+func (d *Deetoo) typesFrom(ctx context.Context, specs []registry.Spec) ([]string, error) {
+	changed, err := d.intake.TypesFrom(ctx, specs)
+	for _, s := range specs {
+		if slices.Contains(changed, s.Name) && !s.HasSecret() {
+			d.opts.Logger.Warn("a type of the file names no secret: unless it had one, its deliveries are signed with a new one that nobody has seen; give it one in the file", "type", s.Name)
+		}
+	}
+	return changed, err
 }
 
 // startPatience is how long Start waits for Redis before it goes on without.
