@@ -4,7 +4,7 @@
 // which are the limit of what the parts allow. Rounds are interleaved, so that
 // ratios hold on a machine whose speed drifts. It prints tables and asserts nothing.
 //
-//	go run . -quick            all measures, once, in less than a minute
+//	go run . -quick            all measures, once, in about a minute
 //	go run .                   all measures, five rounds
 //	go run . -measures drain -rounds 9 -jobs 60000
 package main
