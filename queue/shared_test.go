@@ -91,7 +91,7 @@ func TestPushesShareRoundTrips(t *testing.T) {
 			wg.Go(func() {
 				id := fmt.Sprintf("job-%d", i)
 				r, err := q.Push(t.Context(), Job{Type: "email", ID: id, Data: []byte(fmt.Sprint(i)), Delay: time.Duration(i) * time.Hour})
-				if err != nil || len(r) != 1 || r[0].ID != id || r[0].Err != nil || r[0].RunAt.Sub(time.Now()).Round(time.Hour) != time.Duration(i)*time.Hour {
+				if err != nil || len(r) != 1 || r[0].ID != id || r[0].Err != nil || time.Until(r[0].RunAt).Round(time.Hour) != time.Duration(i)*time.Hour {
 					t.Errorf("job %d got %+v, %v", i, r, err)
 				}
 			})
