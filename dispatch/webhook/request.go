@@ -40,6 +40,10 @@ const (
 	// headerScheduledAt is when this attempt was due, by Redis's clock; in
 	// timeFormat. Absent if unknown.
 	headerScheduledAt = "Deetoo-Scheduled-At"
+	// headerCallbackURL is where the handler calls back, and headerCallbackToken
+	// what proves there that it is the handler of this attempt.
+	headerCallbackURL   = "Deetoo-Callback-Url"
+	headerCallbackToken = "Deetoo-Callback-Token"
 	// headerTraceparent is the W3C trace context of the push. Absent if it had none.
 	headerTraceparent = "Traceparent"
 )
@@ -117,10 +121,26 @@ func (d *Deliverer) contractHeaders(h http.Header, typ *registry.Type, lease *qu
 	if !lease.RunAt.IsZero() {
 		h.Set(headerScheduledAt, lease.RunAt.UTC().Format(timeFormat))
 	}
+	if d.opts.CallbackURL != "" {
+		h.Set(headerCallbackURL, d.callbackURL(lease))
+		h.Set(headerCallbackToken, lease.CallbackToken())
+	}
 	if isTraceparent(lease.Traceparent) {
 		h.Set(headerTraceparent, lease.Traceparent)
 	}
 	return nil
+}
+
+// callbackURL is where the handler of this attempt calls back; what it wants is
+// appended: "/heartbeat".
+func (d *Deliverer) callbackURL(lease *queue.Lease) string {
+	b := make([]byte, 0, len(d.opts.CallbackURL)+len(lease.Type)+len(lease.ID)+32)
+	b = append(b, d.opts.CallbackURL...)
+	b = append(b, "/v1/types/"...)
+	b = append(b, lease.Type...) // none of its letters needs encoding
+	b = append(b, "/jobs/"...)
+	b = appendEscaped(b, lease.ID, isWordByte)
+	return string(append(b, "/callback"...))
 }
 
 // contractHeader reports whether a type's own headers cannot have this name,
