@@ -30,3 +30,9 @@ fuzz:
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	  done; done
+
+# DeeToo's speed beside its peers: make bench BENCH=-quick, or BENCH="-measures drain -rounds 9".
+BENCH ?=
+bench:
+	@./.ci/install redis-server:redis-server
+	cd bench && $(GO) run . $(BENCH)

@@ -159,10 +159,14 @@ func (d *Deetoo) Running() bool {
 // Failed tells of a dialect that gave up by itself, such as a listener that failed.
 func (d *Deetoo) Failed() <-chan error { return d.failed }
 
-// Reload registers the types of the types file again.
+// Reload registers the types of the types file again, and returns the names of
+// those that changed. With a file that is wrong nothing is changed.
 func (d *Deetoo) Reload(ctx context.Context) ([]string, error) {
 	if d.opts.TypesFile == "" {
 		return nil, nil
+	}
+	if !d.Running() {
+		return nil, ErrNotRunning
 	}
 	specs, err := registry.LoadFile(d.opts.TypesFile)
 	if err != nil {

@@ -6,13 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"time"
 
 	"github.com/deetoo/deetoo"
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/dispatch/webhook"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/queue"
 )
@@ -217,6 +221,42 @@ func ExampleDeetoo_Drain() {
 	must(err)
 	fmt.Println(job.State)
 	// Output: waiting
+}
+
+// Webhooks and Go functions live side by side: the same lanes, the same retries.
+func ExampleTypes_Put() {
+	ctx := context.Background()
+	dir, remove := folder()
+	defer remove()
+	d := deetoo.New(deetoo.WithDataDir(dir), deetoo.WithPrivateTargets(), deetoo.WithLogger(slog.New(slog.DiscardHandler)))
+	d.Can("resize", 2, func(context.Context, *deetoo.Job) (any, error) { return "resized", nil })
+	must(d.Start(ctx))
+	defer d.Shutdown(ctx)
+
+	var secret string
+	handler := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		must(err)
+		if err := webhook.Verify(r.Header, body, webhook.DefaultTolerance, secret); err != nil {
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, `"sent"`)
+	}))
+	defer handler.Close()
+	email, err := d.Types().Put(ctx, deetoo.TypeSpec{Name: "email", Target: handler.URL})
+	must(err)
+	secret = email.Secrets[0]
+
+	_, err = d.Jobs().Push(ctx, deetoo.Job{Type: "resize", ID: "r1"}, deetoo.Job{Type: "email", ID: "e1"})
+	must(err)
+	for _, j := range []deetoo.Job{{Type: "resize", ID: "r1"}, {Type: "email", ID: "e1"}} {
+		job := finished(ctx, d, j.Type, j.ID)
+		fmt.Println(j.Type, job.State, string(job.Result))
+	}
+	// Output:
+	// resize succeeded "resized"
+	// email succeeded "sent"
 }
 
 // lines is a dialect of one's own: a line is a job of type "email".

@@ -14,18 +14,18 @@ type Jobs struct{ d *Deetoo }
 // Jobs returns the jobs. Before Start and after Shutdown its methods return ErrNotRunning.
 func (d *Deetoo) Jobs() *Jobs { return &Jobs{d} }
 
-// intake is the door to the jobs, while it is open.
-func (j *Jobs) intake() (*intake.Intake, error) {
-	if !j.d.Running() {
+// door is the way to the jobs and types, while it is open.
+func (d *Deetoo) door() (*intake.Intake, error) {
+	if !d.Running() {
 		return nil, ErrNotRunning
 	}
-	return j.d.intake, nil
+	return d.intake, nil
 }
 
 // Push stores jobs of registered types; see queue.Queue.Push. Each job's own
 // error is in its receipt; the error is for the call as a whole.
 func (j *Jobs) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
-	in, err := j.intake()
+	in, err := j.d.door()
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (j *Jobs) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 
 // Get returns a job with its data and result, or queue.ErrNotFound.
 func (j *Jobs) Get(ctx context.Context, typ, id string) (*Job, error) {
-	in, err := j.intake()
+	in, err := j.d.door()
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (j *Jobs) Get(ctx context.Context, typ, id string) (*Job, error) {
 
 // Attempts returns a job's history, oldest first.
 func (j *Jobs) Attempts(ctx context.Context, typ, id string) ([]queue.Attempt, error) {
-	in, err := j.intake()
+	in, err := j.d.door()
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (j *Jobs) Attempts(ctx context.Context, typ, id string) ([]queue.Attempt, e
 
 // Cancel calls a job off; see queue.Queue.Cancel.
 func (j *Jobs) Cancel(ctx context.Context, typ, id string) (queue.State, error) {
-	in, err := j.intake()
+	in, err := j.d.door()
 	if err != nil {
 		return "", err
 	}
@@ -61,7 +61,7 @@ func (j *Jobs) Cancel(ctx context.Context, typ, id string) (queue.State, error) 
 
 // Retry makes a finished or dead job wait again.
 func (j *Jobs) Retry(ctx context.Context, typ, id string) error {
-	in, err := j.intake()
+	in, err := j.d.door()
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (j *Jobs) Retry(ctx context.Context, typ, id string) error {
 
 // List returns a page of the jobs of a type in a state; see queue.Queue.List.
 func (j *Jobs) List(ctx context.Context, typ string, state queue.State, cursor string, limit int) (queue.Page, error) {
-	in, err := j.intake()
+	in, err := j.d.door()
 	if err != nil {
 		return queue.Page{}, err
 	}

@@ -41,9 +41,7 @@ var ErrNotEmpty = errors.New("the Redis already holds jobs or job types under th
 // leases, and run again when those end.
 func Migrate(ctx context.Context, o MigrateOptions) (moved Migrated, err error) {
 	opts := Options{DataDir: o.DataDir, Prefix: o.Prefix, Logger: o.Logger}.withDefaults()
-	if opts.Prefix == "" {
-		opts.Prefix = "deetoo"
-	}
+	opts.Prefix = opts.prefix()
 	if o.RedisURL == "" {
 		return moved, invalid.Errorf("to", "is required")
 	}
@@ -91,7 +89,26 @@ func Migrate(ctx context.Context, o MigrateOptions) (moved Migrated, err error) 
 	if err := embedded.MarkMigrated(dir, redisPlace(o.RedisURL)); err != nil {
 		return moved, err
 	}
-	return moved, target.Del(ctx, m.marker()).Err()
+	if err := target.Del(ctx, m.marker()).Err(); err != nil {
+		return moved, fmt.Errorf("everything is moved, but for the mark of it: delete the key %s in that Redis: %w", m.marker(), queue.Classify(err))
+	}
+	return moved, nil
+}
+
+// ErrMigrating says that a Redis holds part of a copy: what would be stored
+// there now is deleted when the migration begins anew.
+var ErrMigrating = errors.New("a migration into this Redis was not finished; run it again first")
+
+// migrated refuses a Redis with part of a copy.
+func migrated(ctx context.Context, c redis.UniversalClient, o Options) error {
+	if o.RedisURL == "" {
+		return nil
+	}
+	n, err := c.Exists(ctx, (&migration{prefix: o.prefix()}).marker()).Result()
+	if err == nil && n > 0 {
+		return ErrMigrating
+	}
+	return queue.Classify(err)
 }
 
 type migration struct {

@@ -192,6 +192,11 @@ func TestMigrateCutShortBeginsAnew(t *testing.T) {
 	if err := client.RPush(ctx, "{deetoo:work}:waiting:3", "half", "a", "copy").Err(); err != nil {
 		t.Fatal(err)
 	}
+	// Whoever worked on it would lose what he stores when the migration begins anew.
+	early := deetoo.New(deetoo.WithOptions(deetoo.Options{RedisURL: server.URL(), DataDir: t.TempDir(), Logger: quiet}))
+	if err := early.Start(ctx); !errors.Is(err, deetoo.ErrMigrating) {
+		t.Errorf("started on part of a copy: %v", err)
+	}
 	if _, err := deetoo.Migrate(ctx, deetoo.MigrateOptions{DataDir: dir, RedisURL: server.URL(), Logger: quiet}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package deetoo
 
 import (
+	"cmp"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -21,7 +22,8 @@ type Options struct {
 	DataDir string
 	// Prefix begins every Redis key, so that installations can share a Redis. Default: "deetoo".
 	Prefix string
-	// Name of this process in leases and attempts. Default: the host's name and random characters.
+	// Name of this process in leases and attempts; random characters are added, because no two
+	// may have the same. Default: the host's name.
 	Name string
 
 	// Listen is the address that REST API and UI are served on. Empty: none.
@@ -111,8 +113,11 @@ func (o Options) Validate() error {
 	if err := validPublicURL(o.PublicURL); err != nil {
 		return err
 	}
-	return (queue.Options{Prefix: o.Prefix, Consumer: o.Name, Lease: o.Lease}).Validate()
+	return (queue.Options{Prefix: o.Prefix, Lease: o.Lease}).Validate()
 }
+
+// prefix is what package queue makes of Prefix.
+func (o Options) prefix() string { return cmp.Or(o.Prefix, "deetoo") }
 
 func validPublicURL(s string) error {
 	if s == "" {
@@ -129,9 +134,7 @@ func (o Options) withDefaults() Options {
 	if o.DataDir == "" {
 		o.DataDir = "data"
 	}
-	if o.Name == "" {
-		o.Name = processName()
-	}
+	o.Name = processName(o.Name)
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 30 * time.Second
 	}

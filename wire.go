@@ -214,6 +214,9 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 		}
 	}
 	store := func(ctx context.Context) error {
+		if err := migrated(ctx, d.client, d.opts); err != nil {
+			return err
+		}
 		for name, l := range d.local {
 			if err := d.registerLocal(ctx, name, l.concurrency); err != nil {
 				return err
@@ -236,7 +239,7 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 	d.working.Go(func() {
 		retry(background, func() error {
 			err := store(background)
-			if err != nil && !errors.Is(err, queue.ErrUnavailable) {
+			if err != nil && !errors.Is(err, queue.ErrUnavailable) && background.Err() == nil {
 				d.opts.Logger.Error("job types could not be registered", "error", err)
 				return nil
 			}
@@ -285,6 +288,9 @@ func retry(ctx context.Context, do func() error) {
 func (d *Deetoo) follow(ctx context.Context) {
 	settings := newSettler(d.intake, d.opts.Logger)
 	d.working.Go(func() { settings.run(ctx) })
+	if d.opts.RedisURL != "" {
+		d.working.Go(func() { warnOfEviction(ctx, d.client, d.opts.Logger) })
+	}
 	d.working.Go(func() {
 		if err := d.directory.Run(ctx); err != nil {
 			d.opts.Logger.Error("job types are not followed any more", "error", err)
@@ -324,17 +330,21 @@ func (d *Deetoo) speak(background context.Context) {
 	}
 }
 
-func processName() string {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "dispatcher"
+// processName makes a name that no other process has, since two of one name would
+// be taken for one: of the given one, or else the host's, and random characters.
+func processName(given string) string {
+	if given == "" {
+		given, _ = os.Hostname()
+	}
+	if given == "" {
+		given = "dispatcher"
 	}
 	clean := strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
 			return '-'
 		}
 		return r
-	}, host)
+	}, given)
 	return clean + "-" + strings.ToLower(rand.Text()[:6])
 }
 

@@ -196,6 +196,9 @@ func errorHandler(log *slog.Logger) fiber.ErrorHandler {
 		switch {
 		case !known:
 			log.Error("request failed", "error", err, "method", methodOf(c), "path", pathOf(c), "request_id", requestID(c))
+		case p.Status == fiber.StatusServiceUnavailable && pathOf(c) == "/readyz":
+			// Asked every few seconds, and the answer is what the probe is for.
+			log.Debug("not ready", "error", err, "request_id", requestID(c))
 		case p.Status == fiber.StatusServiceUnavailable:
 			log.Warn("request refused", "error", err, "method", methodOf(c), "path", pathOf(c), "request_id", requestID(c))
 		}

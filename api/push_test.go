@@ -155,6 +155,7 @@ func TestBadJobsNameTheField(t *testing.T) {
 		`{"data":1,"id":7}`:                                     "id",
 		`{"data":1,"id":""}`:                                    "id",
 		`{"data":1,"id":"a b"}`:                                 "id",
+		`{"data":1,"id":".."}`:                                  "id",
 		`{"data":1,"id":"\u0000"}`:                              "id",
 		`{"data":1,"id":"é"}`:                                   "id",
 		`{"data":1,"id":"` + strings.Repeat("x", 10<<10) + `"}`: "id",

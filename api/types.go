@@ -3,6 +3,7 @@ package api
 import (
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/deetoo/deetoo/auth"
 	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/registry"
@@ -17,7 +18,7 @@ func (a *API) listTypes(r *request) error {
 		Types []registry.View `json:"types"`
 	}{make([]registry.View, len(types))}
 	for i, t := range types {
-		view.Types[i] = t.View()
+		view.Types[i] = viewType(r, t)
 	}
 	return r.json(fiber.StatusOK, view)
 }
@@ -155,5 +156,15 @@ func (a *API) resumeType(r *request) error {
 
 func showType(r *request, status int, t *registry.Type) error {
 	r.Response().Header.Set(fiber.HeaderETag, etag(t.Version))
-	return r.json(status, t.View())
+	return r.json(status, viewType(r, t))
+}
+
+// viewType is how a caller sees a type: a target's query, which may hold a key,
+// is shown to those alone who may set it.
+func viewType(r *request, t *registry.Type) registry.View {
+	v := t.View()
+	if !r.who.Can(auth.TypesWrite) {
+		v.Target = t.RedactedTarget()
+	}
+	return v
 }

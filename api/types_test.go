@@ -62,6 +62,23 @@ func TestSecretOfTheCallerIsNotShown(t *testing.T) {
 	}
 }
 
+// A target's query may hold a key: only those who may set it see it whole, so
+// that what they read can be sent back.
+func TestQueryOfATargetIsForThoseWhoMaySetIt(t *testing.T) {
+	w := newWorld(t)
+	const target = "https://example.org/hook?key=swordfish"
+	w.put("/v1/types/email", `{"target":"`+target+`"}`).want(201)
+	for _, path := range []string{"/v1/types", "/v1/types/email"} {
+		reader := w.do(call{method: "GET", path: path, token: token(t, auth.MintOptions{Scopes: []auth.Scope{auth.TypesRead}})}).want(200)
+		if body := string(reader.Body); strings.Contains(body, "swordfish") || !strings.Contains(body, "https://example.org/hook") {
+			t.Errorf("a reader of %s sees %s", path, body)
+		}
+		if body := string(w.get(path).want(200).Body); !strings.Contains(body, target) {
+			t.Errorf("a writer of %s sees %s", path, body)
+		}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	w := newWorld(t).email()
 	const path, body = "/v1/types/email", `{"target":"https://example.org/"}`

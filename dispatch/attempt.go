@@ -49,7 +49,7 @@ func (l *lane) start(leases []queue.Lease) {
 		a.cutoff = time.AfterFunc(left, func() { cancel(errLeaseLost) })
 		l.inflight[j.Token] = a
 		l.running.Add(1)
-		go l.attempt(ctx, typ, j)
+		l.crew.do(func() { l.attempt(ctx, typ, j) })
 	}
 }
 

@@ -267,6 +267,7 @@ const settleGrace = 5 * time.Second
 // is harmless; an earlier deadline than the first one's counts.
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	err := d.Drain(ctx)
+	aborted := d.Running()
 	d.stopWork(errStopping)
 	if err == nil {
 		d.giveUp() // nothing is left to give up
@@ -277,6 +278,9 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	if again := d.Drain(grace); again != nil {
 		d.giveUp()
 		return fmt.Errorf("%w, and could not be settled in %s", err, settleGrace)
+	}
+	if aborted == 0 {
+		return nil // ctx ended before the lanes did, but nothing was running
 	}
 	return err
 }

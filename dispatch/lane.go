@@ -28,6 +28,7 @@ type lane struct {
 	done     chan result
 
 	// ----
+	crew     *crew
 	inflight map[string]*attempt // by token: a job may come back while its lost attempt still ends
 	pending  []queue.Settlement
 	request  *queue.Request // sent, but not answered yet: to be repeated
@@ -54,6 +55,7 @@ func newLane(d *Dispatcher, t *registry.Type) *lane {
 		wake: make(chan struct{}, 1), cancels: make(chan string, 16), stop: make(chan struct{}),
 		finished: make(chan struct{}), done: make(chan result, 256), inflight: map[string]*attempt{},
 	}
+	l.crew = newCrew(l.finished)
 	l.typ.Store(t)
 	l.signal() // there may be jobs already
 	return l

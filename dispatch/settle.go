@@ -57,6 +57,7 @@ func (l *lane) settlement(r result) queue.Settlement {
 		return queue.Settlement{ID: s.ID, Token: s.Token, Verdict: queue.Accept, Delay: t.CallbackLease}
 	case verdict == Done:
 		s.Verdict, s.Attempt.Outcome = queue.Done, "succeeded"
+		s.Plain = r.lease.Attempt == 1 && r.lease.Lost == 0
 	case verdict == Dead || (verdict == Retry && r.lease.Attempt >= maxAttempts):
 		s.Verdict, s.Attempt.Outcome = queue.Bury, "dead"
 	case verdict == Retry:

@@ -50,6 +50,19 @@ func TestStopWaits(t *testing.T) {
 	})
 }
 
+func TestStopWithNothingRunningAbortsNothing(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.newType("a", 2)
+		n := w.node(newTally(work(time.Second)))
+		time.Sleep(time.Second)
+		ended, cancel := context.WithCancel(bg)
+		cancel()
+		if err := n.Stop(ended); err != nil {
+			t.Errorf("a stop that does not wait, of idle lanes: %v", err)
+		}
+	})
+}
+
 func TestStopAtTheDeadline(t *testing.T) {
 	for _, tc := range []struct {
 		on           OnTimeout

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,9 +200,42 @@ func TestJWKSRotates(t *testing.T) {
 	set.publish(first, second)
 	token := second.sign(t, nil)
 	eventually(t, "the second key is known", func() bool { return s.with(token, "GET", "/v1/types", nil).status == 200 })
+	// While nobody tells the keys, who shows a new one must come again later.
+	issuer.Close()
+	third := newSigner(t, "third")
+	if a := s.with(third.sign(t, nil), "GET", "/v1/types", nil); a.status != 503 && a.status != 401 {
+		t.Errorf("without an issuer: %d %s", a.status, a.body)
+	}
+	if a := s.with(token, "GET", "/v1/types", nil); a.status != 200 {
+		t.Errorf("a known key without an issuer: %d %s", a.status, a.body)
+	}
 	if strings.Contains(s.stderr.String(), "canary") {
 		t.Error("the query of the JWKS URL was logged")
 	}
+}
+
+// A dispatcher that comes before its issuer waits for it.
+func TestIssuerAwayAtStart(t *testing.T) {
+	t.Parallel()
+	key := newSigner(t, "k")
+	set := &keySet{}
+	set.publish(key)
+	var up atomic.Bool
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !up.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		set.ServeHTTP(w, r)
+	}))
+	t.Cleanup(issuer.Close)
+	s := serve(t, []string{"DEETOO_DATA_DIR=" + t.TempDir(), "DEETOO_JWKS_URL=" + issuer.URL})
+	token := key.sign(t, nil)
+	if a := s.with(token, "GET", "/v1/types", nil); a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	up.Store(true)
+	eventually(t, "the key is known", func() bool { return s.with(token, "GET", "/v1/types", nil).status == 200 })
 }
 
 // With no key configured there is one of our own, which outlives a restart.

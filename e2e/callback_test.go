@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -12,18 +11,6 @@ import (
 
 	"github.com/deetoo/deetoo/internal/redistest"
 )
-
-// freePort is an address that a dispatcher can come back to after its restart:
-// handlers hold it.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // accepts answers 202 to everything.
 func accepts(w http.ResponseWriter, _ delivery) { w.WriteHeader(http.StatusAccepted) }
@@ -82,7 +69,7 @@ func TestAcceptedWorkOutlivesTheDispatcher(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env := append(env(t), "DEETOO_LISTEN="+freePort(t))
+			env := append(env(t), "DEETOO_LISTEN=127.0.0.1:"+freePort(t)) // to which it comes back: the handler holds it
 			h := handle(t, accepts)
 			s := serve(t, env, "--lease", "1s")
 			s.register("video", h.url, long())

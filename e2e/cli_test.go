@@ -53,6 +53,12 @@ func TestCommandLine(t *testing.T) {
 	if out := s.ok("jobs", "list", "work", "--state=scheduled", "--limit=2"); !strings.Contains(out, "--cursor") {
 		t.Errorf("the list does not say how to go on: %s", out)
 	}
+	const odd = "order-4/7%2F?x=1#%"
+	s.ok("push", "work", "5", "--delay=1h", "--id", odd)
+	if out := s.ok("jobs", "show", "work", odd); !strings.Contains(out, odd) {
+		t.Errorf("jobs show: %s", out)
+	}
+	s.ok("jobs", "cancel", "work", odd)
 	s.ok("jobs", "cancel", "work", "then")
 	s.ok("jobs", "promote", "work", "later")
 	if out := s.ok("jobs", "show", "work", "later"); !strings.Contains(out, `"waiting"`) {
@@ -81,6 +87,21 @@ func TestCommandLine(t *testing.T) {
 	s.ok("types", "delete", "work", "--force")
 	if _, stderr, code := s.command("push", "wrk", "1"); code != 1 || !strings.Contains(stderr, "404") {
 		t.Errorf("an unknown type: %d %s", code, stderr)
+	}
+}
+
+// On the dispatcher's own machine no token is needed: its key is there.
+func TestCommandLineMakesItsOwnToken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := begin(t, []string{"DEETOO_DATA_DIR=" + dir, "DEETOO_JWT_ISSUER=us", "DEETOO_JWT_AUDIENCE=deetoo"})
+	env := []string{"DEETOO_DATA_DIR=" + dir, "DEETOO_URL=" + s.url, "DEETOO_JWT_ISSUER=us", "DEETOO_JWT_AUDIENCE=deetoo"}
+	if out, stderr, code := run(t, env, "types", "list"); code != 0 || !strings.HasPrefix(out, "NAME") {
+		t.Errorf("%d %s%s", code, out, stderr)
+	}
+	elsewhere := []string{"DEETOO_DATA_DIR=" + t.TempDir(), "DEETOO_URL=" + s.url}
+	if _, stderr, code := run(t, elsewhere, "types", "list"); code != 2 || !strings.Contains(stderr, "a token is needed") {
+		t.Errorf("%d %s", code, stderr)
 	}
 }
 

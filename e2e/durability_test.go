@@ -108,7 +108,7 @@ func TestKillLosesNothingAnswered(t *testing.T) {
 	env := inDir(t.TempDir())
 	h := handle(t, nil)
 	var work, parked pushed
-	const rounds = 3
+	const rounds = 5
 	for round := range rounds {
 		s := serve(t, env, "--lease", "1s")
 		if round == 0 {
@@ -272,6 +272,49 @@ func TestMigrateIntoRedisAndGoOn(t *testing.T) {
 	}
 	s.stop()
 	sound(t, onRedis(t, redis.URL()))
+}
+
+// A migration that dies in the middle is begun anew, and nothing is doubled or lost.
+func TestKilledMigrationBeginsAnew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := handle(t, nil)
+	s := serve(t, inDir(dir))
+	settings := keepAll()
+	settings["paused"] = true
+	s.register("work", h.url, settings)
+	const batches, size = 10, 30
+	for b := range batches {
+		jobs := make([]spec, size)
+		for i := range jobs {
+			jobs[i] = spec{"id": fmt.Sprintf("j%d-%d", b, i), "data": strings.Repeat("x", 100_000)}
+		}
+		s.must("POST", "/v1/types/work/jobs", jobs, nil)
+	}
+	s.stop()
+
+	redis := redistest.SingleServer(t)
+	args := []string{"migrate", "--from", dir, "--to", redis.URL()}
+	cut := launch(t, inDir(dir), args...)
+	for redis.Client().DBSize(t.Context()).Val() < 2 && cut.running() {
+		time.Sleep(time.Millisecond)
+	}
+	cut.kill()
+	if cut.cmd.ProcessState.ExitCode() == 0 {
+		t.Fatal("the migration ended before it could be killed: give it more to do")
+	}
+	if out, stderr, code := run(t, inDir(dir), args...); code != 0 {
+		t.Fatalf("again: %d %s%s", code, out, stderr)
+	}
+	sound(t, onRedis(t, redis.URL()))
+	s = serve(t, onRedis(t, redis.URL()))
+	s.must("POST", "/v1/types/work/resume", nil, nil)
+	s.allDone("work", batches*size)
+	for id, n := range h.times() {
+		if n != 1 {
+			t.Errorf("job %s was delivered %d times", id, n)
+		}
+	}
 }
 
 // What is due while nobody runs is done when somebody does.

@@ -40,7 +40,7 @@ func TestMainJob(t *testing.T) {
 
 	d := h.awaits(t, 1)
 	d.verifies(t, typ.Secret)
-	if string(d.body) != `{"to":"leia@example.org"}` || d.id != receipt.ID || d.attempt != "1" || d.header.Get("Content-Type") != "application/json" {
+	if string(d.body) != `{"to":"leia@example.org"}` || d.id != receipt.ID || d.attempt != "1" || d.header.Get("User-Agent") != "deetoo" || d.header.Get("Content-Type") != "application/json" {
 		t.Errorf("delivered %s with %v", d.body, d.header)
 	}
 	s.becomes("email", receipt.ID, "succeeded")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,6 +36,11 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	if err := os.Setenv(programVar, path); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// The tests wait more than they work. Given on the command line, -parallel wins.
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -91,15 +97,23 @@ func environ(extra ...string) []string {
 			env = append(env, e)
 		}
 	}
-	return append(env, extra...)
+	// A raced program would sleep a second at its end.
+	return append(append(env, "GORACE=atexit_sleep_ms=0"), extra...)
 }
 
 // launch starts the program with "NAME=value" variables and arguments. It is
 // killed when the test ends, its output shown if that failed.
 func launch(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(program(), args...), stdout: &output{}, stderr: &output{}, done: make(chan struct{})}
-	p.cmd.Env = environ(env...)
+	cmd := exec.Command(program(), args...)
+	cmd.Env = environ(env...)
+	return runs(t, cmd)
+}
+
+// runs starts a command as launch does the program.
+func runs(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, stdout: &output{}, stderr: &output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = parentDeath()
 	started := make(chan error, 1)
@@ -121,7 +135,7 @@ func launch(t testing.TB, env []string, args ...string) *process {
 			t.Error("the program raced or panicked")
 		}
 		if t.Failed() {
-			t.Logf("%s %s\n%s%s", strings.Join(env, " "), strings.Join(args, " "), p.stdout, p.stderr)
+			t.Logf("%v\n%s%s", p.cmd.Args, p.stdout, p.stderr)
 		}
 	})
 	return p

@@ -130,6 +130,18 @@ func TestSecondSignalQuitsAtOnce(t *testing.T) {
 	sound(t, env)
 }
 
+// Nobody is made to wait by a Redis that never came.
+func TestSIGTERMWithoutRedis(t *testing.T) {
+	t.Parallel()
+	s := begin(t, onRedis(t, "redis://127.0.0.1:1"))
+	s.signal(syscall.SIGHUP) // has nothing to say, and must not end it
+	s.logs("SIGHUP is for the types file")
+	s.stop()
+	if strings.Contains(s.stderr.String(), "level=ERROR") {
+		t.Error("an error was logged")
+	}
+}
+
 func TestUnansweringHandlerHoldsUpNoStop(t *testing.T) {
 	t.Parallel()
 	s, _, _ := busy(t, inDir(t.TempDir()), "--drain-timeout=100ms")

@@ -188,34 +188,53 @@ type Item struct {
 // its own error. The error of the call, an *invalid.Error, says that the whole is malformed
 // (any line that is not JSON makes it so), empty, or more than limit.
 func DecodeBatch(typ string, data []byte, ndjson bool, limit int, decode func(typ string, data []byte) (queue.Job, error)) ([]Item, error) {
-	var raws []json.RawMessage
 	if ndjson {
-		for line := range bytes.SplitSeq(data, []byte{'\n'}) {
-			if line = bytes.TrimSpace(line); len(line) == 0 {
-				continue
-			}
-			if len(raws) == limit {
-				return nil, invalid.Errorf("", "must be at most %d jobs in one request", limit)
-			}
-			if err := strictjson.Valid(line); err != nil {
-				return nil, InItem(err, len(raws))
-			}
-			raws = append(raws, line)
-		}
-	} else if err := strictjson.Decode(data, &raws); err != nil {
+		return decodeLines(typ, data, limit, decode)
+	}
+	var raws []json.RawMessage
+	if err := strictjson.Decode(data, &raws); err != nil {
 		return nil, err
 	}
 	switch {
 	case len(raws) == 0:
-		return nil, invalid.Errorf("", "must hold at least one job")
+		return nil, errNoJobs()
 	case len(raws) > limit:
-		return nil, invalid.Errorf("", "must be at most %d jobs in one request", limit)
+		return nil, errTooMany(limit)
 	}
 	items := make([]Item, len(raws))
 	for i, raw := range raws {
 		items[i].Job, items[i].Err = decode(typ, raw)
 	}
 	return items, nil
+}
+
+func decodeLines(typ string, data []byte, limit int, decode func(typ string, data []byte) (queue.Job, error)) ([]Item, error) {
+	items := make([]Item, 0, min(bytes.Count(data, []byte{'\n'})+1, limit))
+	for line := range bytes.SplitSeq(data, []byte{'\n'}) {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if len(items) == limit {
+			return nil, errTooMany(limit)
+		}
+		job, err := decode(typ, line)
+		if err != nil { // what was decoded is JSON: only what was not need be looked at again
+			if malformed := strictjson.Valid(line); malformed != nil {
+				return nil, InItem(malformed, len(items))
+			}
+		}
+		items = append(items, Item{job, err})
+	}
+	if len(items) == 0 {
+		return nil, errNoJobs()
+	}
+	return items, nil
+}
+
+func errNoJobs() error { return invalid.Errorf("", "must hold at least one job") }
+
+func errTooMany(limit int) error {
+	return invalid.Errorf("", "must be at most %d jobs in one request", limit)
 }
 
 // InItem is the error of one job of a batch as an error of the whole: an

@@ -41,7 +41,7 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 	if len(valid) == 0 {
 		return receipts, nil
 	}
-	pushed, err := in.opts.Queue.Push(ctx, valid...)
+	pushed, err := in.opts.Queue.PushValid(ctx, valid...)
 	if pushed == nil && err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -56,13 +57,14 @@ func Classify(err error) error {
 		switch {
 		case strings.Contains(msg, "OOM "):
 			return fmt.Errorf("%w: %w", ErrFull, err)
-		case hasAnyPrefix(msg, "LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "MOVED", "ASK"):
+		case hasAnyPrefix(msg, "LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM", "BUSY", "UNBLOCKED", "MOVED", "ASK"):
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		return err
 	}
 	var netErr net.Error
-	if errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &netErr) || errors.As(err, &certificate) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

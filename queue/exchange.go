@@ -43,6 +43,9 @@ type Settlement struct {
 	Attempt Attempt
 	// Result of a job that is done: what is over MaxResultSize is cut off.
 	Result []byte
+	// Plain says that the job is Done at its first attempt, none having been
+	// lost: its record says it all, so that no line of history need be sent.
+	Plain bool
 }
 
 // Batch is the answer to an Exchange.
@@ -134,7 +137,7 @@ func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
 	for i := range r.Done {
 		s := &r.Done[i]
 		line := ""
-		if s.Attempt.Outcome != "" {
+		if s.Attempt.Outcome != "" && !s.Plain {
 			s.Attempt.Dispatcher = q.consumer
 			s.Attempt.Error = clip(s.Attempt.Error, MaxExcerptSize)
 			s.Attempt.Excerpt = clip(s.Attempt.Excerpt, MaxExcerptSize)

@@ -114,11 +114,11 @@ func FuzzDecodeHistory(f *testing.F) {
 // A valid ID keeps its shape wherever the protocol puts it: between spaces, on
 // lines, in a cursor.
 func FuzzValidateID(f *testing.F) {
-	for _, id := range []string{"", "a", "01M84WKV8QYNCJ7B5TBMHS9TRH", "a b", "a\nb", "a\x00", "é", "{x}", "*", "~", "\x7f", strings.Repeat("x", 255), strings.Repeat("x", 256)} {
+	for _, id := range []string{"", "a", "01M84WKV8QYNCJ7B5TBMHS9TRH", "a b", "a\nb", "a\x00", "é", "{x}", "*", "~", "\x7f", ".", "..", "...", strings.Repeat("x", 255), strings.Repeat("x", 256)} {
 		f.Add(id)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
-		valid := len(id) >= 1 && len(id) <= MaxIDLength
+		valid := len(id) >= 1 && len(id) <= MaxIDLength && id != "." && id != ".."
 		for _, r := range id {
 			valid = valid && r > ' ' && r < 0x7f
 		}

@@ -117,7 +117,7 @@ type Job struct {
 	// Type is the job type's name. Required.
 	Type string
 	// ID is unique within the type. Empty: Push makes a ULID, which sorts by
-	// time. At most MaxIDLength bytes of printable characters.
+	// time. See ValidateID.
 	ID string
 	// Data is the body the handler gets, verbatim. Empty: null.
 	Data json.RawMessage

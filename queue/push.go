@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -59,7 +60,8 @@ func ValidateType(name string) error {
 }
 
 // ValidateID reports whether a string can be a job's ID: 1 to MaxIDLength
-// printable ASCII characters without spaces.
+// printable ASCII characters without spaces; not "." or "..", which HTTP clients
+// take out of a path (RFC 3986, 5.2.4), so that they would ask for the type instead.
 func ValidateID(id string) error {
 	if id == "" || len(id) > MaxIDLength {
 		return invalid.Errorf("id", "must be 1 to %d characters", MaxIDLength)
@@ -68,6 +70,9 @@ func ValidateID(id string) error {
 		if id[i] <= ' ' || id[i] > '~' {
 			return invalid.Errorf("id", "must be printable ASCII without spaces")
 		}
+	}
+	if id == "." || id == ".." {
+		return invalid.Errorf("id", `must not be "." or "..": no URL can name it`)
 	}
 	return nil
 }
@@ -93,14 +98,23 @@ func printable(s string) bool {
 // *invalid.Error, and nothing is pushed at all. IDs are made before the first
 // try and written into the given jobs, so pushing the same slice again makes no
 // second job, unless the first has run in the meantime.
+//
+// Calls that push one small job of the same type at the same time share round trips.
 func (q *Queue) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
-	byType := map[string][]int{}
-	var types []string
-	fresh := make([]bool, len(jobs))
 	for i := range jobs {
 		if err := jobs[i].Validate(); err != nil {
 			return nil, inBatch(err, i, len(jobs))
 		}
+	}
+	return q.PushValid(ctx, jobs...)
+}
+
+// PushValid is Push for jobs that Validate has found nothing wrong with.
+func (q *Queue) PushValid(ctx context.Context, jobs ...Job) ([]Receipt, error) {
+	byType := map[string][]int{}
+	var types []string
+	fresh := make([]bool, len(jobs))
+	for i := range jobs {
 		if jobs[i].ID == "" {
 			jobs[i].ID = q.entropy.newID()
 			fresh[i] = true
@@ -109,6 +123,13 @@ func (q *Queue) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 			types = append(types, jobs[i].Type)
 		}
 		byType[jobs[i].Type] = append(byType[jobs[i].Type], i)
+	}
+	if len(jobs) == 1 && len(jobs[0].Data) <= blobSize {
+		r := q.pushShared(ctx, &jobs[0], fresh[0])
+		if r.Err != nil && !errors.Is(r.Err, ErrActive) {
+			return []Receipt{r}, r.Err
+		}
+		return []Receipt{r}, nil
 	}
 	receipts := make([]Receipt, len(jobs))
 	var first error
@@ -149,55 +170,79 @@ func chunk(jobs []Job, idx []int) int {
 }
 
 func (q *Queue) pushChunk(ctx context.Context, typ string, jobs []Job, fresh []bool, idx []int, receipts []Receipt) error {
-	args := make([]any, 0, 4+6*len(idx))
-	args = append(args, q.wakeChannel(), typ, rememberPush.Milliseconds(), wakeInterval.Milliseconds())
+	args := make([]any, 0, len(idx)*argsPerJob)
 	for _, i := range idx {
-		j := &jobs[i]
-		body, blob, err := encodeBody(j)
-		if err != nil {
+		var err error
+		if args, err = appendJob(args, &jobs[i], fresh[i]); err != nil {
 			return err
 		}
-		isFresh, when := "0", ""
-		if fresh[i] {
-			isFresh = "1"
-		}
-		switch {
-		case !j.RunAt.IsZero():
-			when = "@" + strconv.FormatInt(j.RunAt.UnixMilli(), 10)
-		case j.Delay > 0:
-			when = "+" + strconv.FormatInt(j.Delay.Milliseconds(), 10)
-		}
-		args = append(args, j.ID, isFresh, listOf(j.Priority), when, body, blob)
 	}
-	v, err := q.run(ctx, q.scripts.push, q.typeKeys(typ, "push:"+nonce()), args)
+	got, err := q.callPush(ctx, typ, args)
 	if err != nil {
 		return err
 	}
+	for k, i := range idx {
+		receipts[i] = got[k]
+	}
+	return nil
+}
+
+// argsPerJob is how many arguments of the script describe a job.
+const argsPerJob = 6
+
+func appendJob(args []any, j *Job, fresh bool) ([]any, error) {
+	body, blob, err := encodeBody(j)
+	if err != nil {
+		return nil, err
+	}
+	isFresh, when := "0", ""
+	if fresh {
+		isFresh = "1"
+	}
+	switch {
+	case !j.RunAt.IsZero():
+		when = "@" + strconv.FormatInt(j.RunAt.UnixMilli(), 10)
+	case j.Delay > 0:
+		when = "+" + strconv.FormatInt(j.Delay.Milliseconds(), 10)
+	}
+	return append(args, j.ID, isFresh, listOf(j.Priority), when, body, blob), nil
+}
+
+// callPush runs the script for jobs as appendJob describes them, and returns a receipt each.
+func (q *Queue) callPush(ctx context.Context, typ string, jobs []any) ([]Receipt, error) {
+	args := make([]any, 0, 4+len(jobs))
+	args = append(args, q.wakeChannel(), typ, rememberPush.Milliseconds(), wakeInterval.Milliseconds())
+	args = append(args, jobs...)
+	v, err := q.run(ctx, q.scripts.push, q.typeKeys(typ, "push:"+nonce()), args)
+	if err != nil {
+		return nil, err
+	}
 	answer, ok := v.(string)
 	f := strings.Fields(answer)
-	if !ok || len(f) != 1+len(idx) {
-		return fmt.Errorf("push: unexpected answer %v", v)
+	if !ok || len(f) != 1+len(jobs)/argsPerJob {
+		return nil, fmt.Errorf("push: unexpected answer %v", v)
 	}
 	now, err := strconv.ParseInt(f[0], 10, 64)
 	if err != nil {
-		return fmt.Errorf("push: unexpected answer %q", f[0])
+		return nil, fmt.Errorf("push: unexpected answer %q", f[0])
 	}
-	for k, i := range idx {
-		r := Receipt{ID: jobs[i].ID}
-		if a := f[k+1]; a == "a" {
+	receipts := make([]Receipt, len(f)-1)
+	for i, a := range f[1:] {
+		r := &receipts[i]
+		r.ID = jobs[i*argsPerJob].(string)
+		if a == "a" {
 			r.Err = ErrActive
-		} else {
-			wait, err := strconv.ParseInt(a[1:], 10, 64)
-			if err != nil {
-				return fmt.Errorf("push: unexpected answer %q", a)
-			}
-			r.Replaced = a[0] == 'r'
-			r.RunAt = time.UnixMilli(now + wait)
-			if r.State = Waiting; wait > 0 {
-				r.State = Scheduled
-			}
+			continue
 		}
-		receipts[i] = r
+		wait, err := strconv.ParseInt(a[1:], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("push: unexpected answer %q", a)
+		}
+		r.Replaced = a[0] == 'r'
+		r.RunAt = time.UnixMilli(now + wait)
+		if r.State = Waiting; wait > 0 {
+			r.State = Scheduled
+		}
 	}
-	return nil
+	return receipts, nil
 }

@@ -39,6 +39,9 @@ const (
 	// rememberPush is how long a push's answer is kept for a repeated request:
 	// longer than a client retries one.
 	rememberPush = 30 * time.Second
+	// sharedCalls is how many shared pushes of a type may be under way at once: more make
+	// smaller batches, one would have all wait for a connection that hangs.
+	sharedCalls = 2
 	// wakeInterval is the time between two wakes of a type that has jobs waiting.
 	wakeInterval = 50 * time.Millisecond
 )
@@ -93,6 +96,7 @@ type Queue struct {
 	lease    time.Duration
 	maxLost  int
 	entropy  *entropy
+	shared   *shared
 }
 
 // New makes a Queue on a client, which stays the caller's to close.
@@ -104,7 +108,7 @@ func New(client redis.UniversalClient, opts Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{client: client, scripts: s, prefix: "deetoo", lease: 15 * time.Second, maxLost: 5, entropy: &entropy{}}
+	q := &Queue{client: client, scripts: s, prefix: "deetoo", lease: 15 * time.Second, maxLost: 5, entropy: &entropy{}, shared: &shared{types: map[string]*lineup{}}}
 	if opts.Prefix != "" {
 		q.prefix = opts.Prefix
 	}

@@ -93,6 +93,8 @@ func TestSpecRefusals(t *testing.T) {
 		{`{"retention":{"age":"-1s"}}`, "retention.age must be 0s to 8760h"},
 		{`{"retention":{"age":"8761h"}}`, "retention.age must be 0s to 8760h"},
 		{`{"description":"` + long + `"}`, "description must be at most 1,024 bytes"},
+		{`{"description":"a\u0000b"}`, "description must not contain control characters"},
+		{`{"description":"\u001b[2J"}`, "description must not contain control characters"},
 		{`{"completion":"async"}`, `completion must be "callback" or "sync"`},
 		{`{"callback_lease":"999ms"}`, "callback_lease must be 1s to 24h"},
 		{`{"callback_lease":"25h"}`, "callback_lease must be 1s to 24h"},
@@ -390,4 +392,15 @@ func FuzzSpec(f *testing.F) {
 			t.Fatalf("as a patch: %v", err)
 		}
 	})
+}
+
+// A description may have lines, as forms send them.
+func TestDescriptionOfSeveralLines(t *testing.T) {
+	spec, err := DecodeSpec("a", []byte(`{"target":"http://x.test/","description":"Mails\r\n\tto customers\n"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if typ, err := spec.Type(nil); err != nil || typ.Description != "Mails\r\n\tto customers\n" {
+		t.Errorf("%q, %v", typ.Description, err)
+	}
 }

@@ -191,6 +191,8 @@ func textRule(text string) string {
 		return "must be at most 1,024 bytes"
 	case !utf8.ValidString(text):
 		return "must be valid UTF-8"
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' }):
+		return "must not contain control characters but line breaks and tabs"
 	}
 	return ""
 }

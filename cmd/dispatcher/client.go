@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 	"unicode"
@@ -18,7 +19,7 @@ import (
 
 // clientFlags say which dispatcher to talk to, and as whom.
 type clientFlags struct {
-	URL       string `name:"url" env:"DEETOO_URL" default:"http://127.0.0.1:8888" help:"Where the dispatcher is. Default: ${default}."`
+	URL       string `name:"url" env:"DEETOO_URL" placeholder:"URL" help:"Where the dispatcher is. Default: this machine, at the address that DEETOO_LISTEN or PORT says, else 127.0.0.1:8888."`
 	Token     string `name:"token" env:"DEETOO_TOKEN" placeholder:"TOKEN" help:"Token to show. Default: one made from the key in the data folder, if there is one on this machine."`
 	DataDir   string `name:"data-dir" env:"DEETOO_DATA_DIR" default:"data" placeholder:"DIR" help:"Folder with the generated key. Default: ${default}."`
 	JWTSecret string `name:"jwt-secret" env:"DEETOO_JWT_SECRET" placeholder:"SECRET" help:"HS256 secret to make a token from."`
@@ -33,6 +34,9 @@ type client struct {
 }
 
 func (f clientFlags) client() (*client, error) {
+	if f.URL == "" {
+		f.URL = localURL(serverFlags{Listen: os.Getenv("DEETOO_LISTEN")}.address())
+	}
 	base, err := url.Parse(f.URL)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
 		return nil, usageError{errors.New("--url must be an http or https URL")}

@@ -287,6 +287,8 @@ func TestExitCodes(t *testing.T) {
 		{2, "scope", []string{"token", "--scope=root"}},
 		{2, "TTL", []string{"token", "--ttl=0s"}},
 		{2, "JobTypes", []string{"token", "--types={x}"}},
+		{2, "all types", []string{"token", "--types="}},
+		{2, "all types", []string{"token", "--types", ""}},
 		{2, "32 bytes", []string{"token", "--jwt-secret=short"}},
 		{2, "JSON", []string{"push", "email", "{", token}},
 		{2, "data", []string{"push", "email", token}},

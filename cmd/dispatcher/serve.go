@@ -53,12 +53,19 @@ func (c *serveCmd) Run(env *environment) error {
 }
 
 func (c *serveCmd) reload(ctx context.Context, d *deetoo.Deetoo, log *slog.Logger) {
-	changed, err := d.Reload(ctx)
-	if err != nil {
-		log.Error("the types file could not be applied; everything stays as it was", "error", err)
+	if c.Types == "" {
+		log.Warn("SIGHUP is for the types file, and there is none: see --types")
 		return
 	}
-	log.Info("types file applied", "changed", changed)
+	changed, err := d.Reload(ctx)
+	switch {
+	case err != nil && len(changed) > 0: // Redis went away in the middle
+		log.Error("the types file was applied only in part", "changed", changed, "error", err)
+	case err != nil:
+		log.Error("the types file could not be applied; everything stays as it was", "error", err)
+	default:
+		log.Info("types file applied", "changed", changed)
+	}
 }
 
 // shutdown drains; a second signal ends the process at once.

@@ -54,7 +54,7 @@ type serverFlags struct {
 	OnShutdownTimeout   string         `name:"on-shutdown-timeout" env:"DEETOO_ON_SHUTDOWN_TIMEOUT" enum:"release,fail" default:"release" help:"What becomes of jobs still running then: release gives them back at no cost, fail counts the attempt. Default: ${default}."`
 	MaxJobSize          int            `name:"max-job-size" env:"DEETOO_MAX_JOB_SIZE" default:"1048576" help:"Largest data of one job, in bytes. Default: ${default}."`
 	Lease               time.Duration  `name:"lease" env:"DEETOO_LEASE" default:"15s" help:"How long a job stays with a dispatcher that is not heard of. Default: ${default}."`
-	Name                string         `name:"name" env:"DEETOO_NAME" help:"Name of this process in leases and attempts. Default: the host's name and random letters."`
+	Name                string         `name:"name" env:"DEETOO_NAME" help:"Name of this process in leases and attempts; random characters are added. Default: the host's name."`
 }
 
 // address is where to listen: PORT, as platforms set it, means every address.

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/deetoo/deetoo"
 	"github.com/deetoo/deetoo/auth"
@@ -21,6 +24,17 @@ type tokenCmd struct {
 	JWTSecret   string        `name:"jwt-secret" env:"DEETOO_JWT_SECRET" placeholder:"SECRET" help:"HS256 secret to sign with, instead of the generated key."`
 	JWTIssuer   string        `name:"jwt-issuer" env:"DEETOO_JWT_ISSUER" help:"Issuer to put in."`
 	JWTAudience string        `name:"jwt-audience" env:"DEETOO_JWT_AUDIENCE" help:"Audience to put in."`
+}
+
+// AfterApply is called by kong. It refuses --types with nothing in it, which
+// "$TYPES" is in a script that forgot to set it: no list would mean all types.
+func (c *tokenCmd) AfterApply(parsed *kong.Context) error {
+	for _, p := range parsed.Path {
+		if p.Flag != nil && p.Flag.Name == "types" && len(c.Types) == 0 {
+			return errors.New("--types must name a type or a glob; without it the token is good for all types")
+		}
+	}
+	return nil
 }
 
 // Run is called by kong. It prints the token alone, for scripts.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -60,31 +59,16 @@ var (
 
 // newRequest makes the signed request of one attempt.
 func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *queue.Lease, limit time.Duration) (*retryablehttp.Request, error) {
-	u, err := url.Parse(typ.Target)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, errTarget
-	}
-	hr := (&http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, 16),
-	}).WithContext(ctx)
-	if u.User != nil {
-		// As a header, and no longer in the URL, which net/http puts into errors.
-		password, _ := u.User.Password()
-		hr.SetBasicAuth(u.User.Username(), password)
-		u.User = nil
-	}
-	hr.Header.Set("User-Agent", d.opts.UserAgent)
-	for name, value := range typ.Headers {
-		if name = http.CanonicalHeaderKey(name); !contractHeader(name) {
-			hr.Header.Set(name, value)
-		}
-	}
-	if err := d.contractHeaders(hr.Header, typ, lease, limit); err != nil {
+	p, err := d.prepared(typ)
+	if err != nil {
 		return nil, err
 	}
-
+	u := *p.url
+	hr := (&http.Request{
+		Method: http.MethodPost, URL: &u, Host: u.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: d.headers(p, typ, lease, limit),
+	}).WithContext(ctx)
 	req, err := retryablehttp.FromRequest(hr)
 	if err != nil {
 		return nil, err
@@ -92,43 +76,46 @@ func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *q
 	return req, req.SetBody(body(lease))
 }
 
-func (d *Deliverer) contractHeaders(h http.Header, typ *registry.Type, lease *queue.Lease, limit time.Duration) error {
+// headers are the type's own and those of the contract.
+func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease, limit time.Duration) http.Header {
+	const own = 13 // at most so many of the contract
+	h := make(http.Header, len(p.header)+own)
+	values := make([]string, 0, len(p.header)+own) // one allocation for all
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	for name, value := range p.header {
+		set(name, value)
+	}
 	now := d.opts.Now()
-	id := messageID(lease)
-	h.Set("Content-Type", "application/json")
-	h.Set(headerID, id)
-	h.Set(headerTimestamp, strconv.FormatInt(now.Unix(), 10))
-	sigs := make([]string, len(typ.Secrets))
-	for i, secret := range typ.Secrets {
-		sig, err := Sign(secret, id, now, body(lease))
-		if err != nil {
-			return errSecret
-		}
-		sigs[i] = sig
+	id, ts := messageID(lease), strconv.FormatInt(now.Unix(), 10)
+	set("Content-Type", "application/json")
+	set(headerID, id)
+	set(headerTimestamp, ts)
+	if len(p.signers) > 0 {
+		set(headerSignature, p.sign(id, ts, body(lease)))
 	}
-	if len(sigs) > 0 {
-		h.Set(headerSignature, strings.Join(sigs, " "))
-	}
-	h.Set(headerJobID, escape(lease.ID))
-	h.Set(headerJobType, escape(lease.Type))
-	h.Set(headerAttempt, strconv.Itoa(lease.Attempt))
+	set(headerJobID, escape(lease.ID))
+	set(headerJobType, escape(lease.Type))
+	set(headerAttempt, strconv.Itoa(lease.Attempt))
 	attempts := typ.Retry.MaxAttempts
 	if lease.MaxAttempts > 0 {
 		attempts = lease.MaxAttempts
 	}
-	h.Set(headerMaxAttempts, strconv.Itoa(attempts))
-	h.Set(headerDeadline, now.Add(limit).UTC().Format(timeFormat))
+	set(headerMaxAttempts, strconv.Itoa(attempts))
+	set(headerDeadline, now.Add(limit).UTC().Format(timeFormat))
 	if !lease.RunAt.IsZero() {
-		h.Set(headerScheduledAt, lease.RunAt.UTC().Format(timeFormat))
+		set(headerScheduledAt, lease.RunAt.UTC().Format(timeFormat))
 	}
 	if d.opts.CallbackURL != "" {
-		h.Set(headerCallbackURL, d.callbackURL(lease))
-		h.Set(headerCallbackToken, lease.CallbackToken())
+		set(headerCallbackURL, d.callbackURL(lease))
+		set(headerCallbackToken, lease.CallbackToken())
 	}
 	if isTraceparent(lease.Traceparent) {
-		h.Set(headerTraceparent, lease.Traceparent)
+		set(headerTraceparent, lease.Traceparent)
 	}
-	return nil
+	return h
 }
 
 // callbackURL is where the handler of this attempt calls back; what it wants is

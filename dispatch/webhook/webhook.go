@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/deetoo/deetoo/dispatch"
 	"github.com/deetoo/deetoo/invalid"
@@ -126,6 +127,7 @@ type Deliverer struct {
 	guard     guard
 	transport *http.Transport
 	client    *retryablehttp.Client
+	types     *lru.Cache[string, *prepared]
 }
 
 // New makes a Deliverer, or returns the error of Options.Validate.
@@ -137,6 +139,10 @@ func New(o Options) (*Deliverer, error) {
 	d := &Deliverer{opts: o, guard: newGuard(o)}
 	d.transport = newTransport(o, d.guard)
 	d.client = newClient(d.transport)
+	var err error
+	if d.types, err = lru.New[string, *prepared](preparedTypes); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -215,8 +221,7 @@ func withLimit(ctx context.Context, typ *registry.Type, lease *queue.Lease) (con
 	}
 	if t, ok := ctx.Deadline(); ok {
 		if left := time.Until(t); left <= limit {
-			ctx, cancel := context.WithCancel(ctx)
-			return ctx, cancel, left
+			return ctx, func() {}, left
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)

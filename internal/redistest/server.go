@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -253,17 +254,21 @@ func (p *process) end(sig syscall.Signal) error {
 	return errors.Join(fmt.Errorf("redis-server ignored %v for %v and was killed", sig, stopTimeout), err)
 }
 
-// freePorts returns ports that were free a moment ago, all different. It
-// holds each until it has all.
+// freePorts finds n free ports below the range that systems take for outgoing
+// connections, so that a server which is away for a moment gets its port again.
 func freePorts(n int) ([]int, error) {
+	const lowest, highest, tries = 10_240, 32_000, 1000
 	ports := make([]int, 0, n)
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
+	for range tries {
+		if len(ports) == n {
+			return ports, nil
 		}
-		defer l.Close()
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(lowest+rand.IntN(highest-lowest)))
+		if err != nil {
+			continue // taken
+		}
+		defer l.Close() // only then: the ports must differ
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	return ports, nil
+	return nil, fmt.Errorf("found only %d of %d free ports", len(ports), n)
 }

@@ -9,7 +9,7 @@ if known then return tonumber(known) end
 
 local id, verdict, text = ARGV[1], ARGV[3], ARGV[4]
 local held, rec = call('HGET', LEASES, id), call('HGET', JOBS, id)
-if not held or not rec or redis.sha1hex('callback ' .. string.match(held, '^%S+')) ~= ARGV[2] then return 0 end
+if not held or not rec or not parse(rec) or redis.sha1hex('callback ' .. string.match(held, '^%S+')) ~= ARGV[2] then return 0 end
 
 local now = clock()
 if verdict == 'd' then

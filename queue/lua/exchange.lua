@@ -47,8 +47,14 @@ local function settle()
     local at = FIRST + (i - 1) * PER
     local id, token, verdict = ids[i], ARGV[at + 1], ARGV[at + 2]
     local held, started = string.match(leases[i] or '', '^(%S+) (%d+)')
-    if not recs[i] or held ~= token or settled[id] then
+    local s, p, b, failed, lost, e, w, tail
+    if recs[i] then s, p, b, failed, lost, e, w, tail = parse(recs[i]) end
+    if held ~= token or settled[id] then
       stale[#stale + 1] = id
+    elseif not s then
+      -- No record, or one damaged meanwhile, which is left for fsck to report.
+      stale[#stale + 1] = id
+      ended[#ended + 1] = id
     elseif verdict == 'h' then
       -- Done twice it only extends, and a handler that has already concluded has ended the lease.
       settled[id] = true
@@ -58,7 +64,6 @@ local function settle()
       settled[id] = true
       ended[#ended + 1] = id
       local cancel = verdict ~= 'd' and cancelling(leases[i])
-      local _, p, b, failed, lost, e, w, tail = parse(recs[i])
       local line = ARGV[at + 5]
       if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
       local ending = ' ' .. started .. ' ' .. int(now) .. ' ' .. ARGV[at + 4]
@@ -151,10 +156,8 @@ local function promote()
   if #ids > 0 then
     local lists = {{}, {}, {}, {}, {}}
     for i, rec in ipairs(call('HMGET', JOBS, unpack(ids))) do
-      if rec then
-        local list = lists[tonumber(string.sub(rec, 2, 2))]
-        list[#list + 1] = ids[i]
-      end
+      local list = rec and lists[tonumber(string.match(rec, '^%l([1-5])') or 0)]
+      if list then list[#list + 1] = ids[i] end
     end
     call('ZREM', SCHEDULED, unpack(ids))
     for p = 1, 5 do

@@ -1,0 +1,91 @@
+package webhook
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"hash"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"github.com/deetoo/deetoo/registry"
+)
+
+// prepared is what all requests of a type have in common. It never changes.
+type prepared struct {
+	typ *registry.Type
+	url *url.URL
+	// header has the type's own headers, by canonical name, and our User-Agent.
+	header  map[string]string
+	signers []*signer
+}
+
+// preparedTypes is how many types are kept prepared: those used last.
+const preparedTypes = 1024
+
+// prepared returns what requests of the type have in common. A type that
+// changes is another *registry.Type, since types are only read.
+func (d *Deliverer) prepared(typ *registry.Type) (*prepared, error) {
+	if p, ok := d.types.Get(typ.Name); ok && p.typ == typ {
+		return p, nil
+	}
+	p, err := prepare(typ, d.opts.UserAgent)
+	if err != nil {
+		return nil, err
+	}
+	d.types.Add(typ.Name, p)
+	return p, nil
+}
+
+func prepare(typ *registry.Type, userAgent string) (*prepared, error) {
+	u, err := url.Parse(typ.Target)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, errTarget
+	}
+	p := &prepared{typ: typ, url: u, header: map[string]string{"User-Agent": userAgent}}
+	if u.User != nil {
+		// As a header, and no longer in the URL, which net/http puts into errors.
+		r := http.Request{Header: http.Header{}}
+		password, _ := u.User.Password()
+		r.SetBasicAuth(u.User.Username(), password)
+		p.header["Authorization"] = r.Header.Get("Authorization")
+		u.User = nil
+	}
+	for name, value := range typ.Headers {
+		if name = http.CanonicalHeaderKey(name); !contractHeader(name) {
+			p.header[name] = value
+		}
+	}
+	for _, secret := range typ.Secrets {
+		key, err := decodeSecret(secret)
+		if err != nil {
+			return nil, errSecret
+		}
+		p.signers = append(p.signers, newSigner(key))
+	}
+	return p, nil
+}
+
+// sign returns the signatures of all secrets, separated by spaces.
+func (p *prepared) sign(id, ts string, body []byte) string {
+	all := p.signers[0].sign(id, ts, body)
+	for _, s := range p.signers[1:] {
+		all += " " + s.sign(id, ts, body)
+	}
+	return all
+}
+
+// signer signs with one key. Its hashes are used again, because mixing the key
+// into a new one costs more than signing a small body.
+type signer struct{ hashes sync.Pool }
+
+func newSigner(key []byte) *signer {
+	return &signer{sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
+
+func (s *signer) sign(id, ts string, body []byte) string {
+	mac := s.hashes.Get().(hash.Hash)
+	defer s.hashes.Put(mac)
+	mac.Reset()
+	return signature(mac, id, ts, body)
+}
