@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/deetoo/deetoo/dispatch"
@@ -28,6 +29,10 @@ type Options struct {
 	// Listen is the address that REST API and UI are served on. Empty: none.
 	// Speaks(HTTP(addr)) says the same.
 	Listen string
+	// PublicURL is where handlers reach the REST API to call back, as http or
+	// https URL without query: https://jobs.example.org. Default: Listen's address, on this machine
+	// if it listens on all.
+	PublicURL string
 	// MaxJobSize is the largest data of one job, in bytes. Default: 1 MiB.
 	MaxJobSize int
 
@@ -105,11 +110,25 @@ func (o Options) Validate() error {
 	case o.MaxJobSize < 0 || o.MaxJobSize > queue.MaxDataSize:
 		return invalid.Errorf("max_job_size", "must be 1 to %d bytes", queue.MaxDataSize)
 	}
+	if err := validPublicURL(o.PublicURL); err != nil {
+		return err
+	}
 	return (queue.Options{Prefix: o.Prefix, Lease: o.Lease}).Validate()
 }
 
 // prefix is what package queue makes of Prefix.
 func (o Options) prefix() string { return cmp.Or(o.Prefix, "deetoo") }
+
+func validPublicURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return invalid.Errorf("public_url", "must be an absolute http or https URL without user, query and fragment")
+	}
+	return nil
+}
 
 func (o Options) withDefaults() Options {
 	if o.DataDir == "" {

@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,7 +126,7 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	d.directory = registry.NewDirectory(d.store, o.Logger)
 	if d.deliverer, err = webhook.New(webhook.Options{
 		Types: d.directory, AllowPrivate: o.AllowPrivateTargets, AllowCIDRs: o.AllowTargets,
-		Logger: o.Logger,
+		Logger: o.Logger, CallbackURL: d.callbackURL(),
 	}); err != nil {
 		return err
 	}
@@ -148,6 +150,22 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 		Logger: o.Logger, OnTimeout: o.OnTimeout, Poll: poll,
 	})
 	return err
+}
+
+// callbackURL is the base of the addresses that handlers call back; "" if there is no API.
+func (d *Deetoo) callbackURL() string {
+	if d.opts.PublicURL != "" {
+		return strings.TrimRight(d.opts.PublicURL, "/")
+	}
+	addr, ok := d.Addr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
 
 func (d *Deetoo) openAuth(background context.Context) (err error) {

@@ -24,6 +24,16 @@ func sample(r Route) call {
 		c.body = `{"reason":"lunch"}`
 	case "testType":
 		c.body = `{"data":1}`
+	case "callbackHeartbeat":
+		c.body = `{"progress":{"number":1}}`
+	case "callbackProgress":
+		c.body = `{"number":1}`
+	case "callbackLog":
+		c.body = `{"message":"x"}`
+	case "callbackComplete":
+		c.body = `{"result":1}`
+	case "callbackFail":
+		c.body = `{"error":"x"}`
 	case "purgeJobs":
 		c.path += "?state=dead"
 	}
@@ -129,7 +139,7 @@ func TestUnknownTypeIsNamedWithTheNearest(t *testing.T) {
 func TestUnknownJob(t *testing.T) {
 	w := newWorld(t).email()
 	for _, r := range w.api.Routes() {
-		if strings.Contains(r.Path, "{id}") && (r.Method == "DELETE" || strings.HasPrefix(r.Path, "/v1") && r.Method != "PUT") {
+		if strings.Contains(r.Path, "{id}") && (r.Method == "DELETE" || strings.HasPrefix(r.Path, "/v1") && r.Method != "PUT" && r.Scope != "") {
 			w.do(sample(r)).wantProblem(404, "unknown-job")
 		}
 	}

@@ -61,6 +61,8 @@ func problemOf(err error) (p *problem, known bool) {
 		p = newProblem("job-running", queue.ErrActive.Error())
 		p.State = string(queue.Active)
 		return p, true
+	case errors.Is(err, queue.ErrEnded):
+		return newProblem("attempt-ended", queue.ErrEnded.Error()), true
 	case errors.Is(err, queue.ErrNotEmpty):
 		return newProblem("type-not-empty", err.Error()), true
 	}

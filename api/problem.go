@@ -34,6 +34,7 @@ func kinds() []kind {
 		{"timeout", 408, "Request too slow", "The request did not arrive in time."},
 		{"job-running", 409, "Job is running", "The job is running, so it can neither be replaced nor moved now. Try again later, or cancel it."},
 		{"job-state", 409, "Job state does not allow this", "The job is in a state, which is named, from which this cannot be done."},
+		{"attempt-ended", 409, "Attempt has ended", "The callback token is none of an attempt that still runs: it was concluded already, its lease ended because the handler was silent for too long, or the job is gone. Nothing was changed. Stop working on it: the job may have begun again."},
 		{"type-not-empty", 409, "Job type has jobs", "The job type still has unfinished or dead jobs. Delete it with force=true to delete them too."},
 		{"version-mismatch", 412, "Changed meanwhile", "The job type is not at the version in If-Match, or exists although If-None-Match says it must not; version is the current one, absent if there is no such type."},
 		{"too-large", 413, "Too large", "The body, or the data of one job, is larger than allowed; the rule says how large it may be."},

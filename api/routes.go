@@ -16,7 +16,7 @@ type Route struct {
 	Method string
 	// Path as in OpenAPI: "/v1/types/{type}".
 	Path string
-	// Scope the token must have. Empty: the route needs no token.
+	// Scope the token must have. Empty: the route needs no token, or one that is no JWT.
 	Scope auth.Scope
 	// OperationID is the operation's name in openapi.yaml.
 	OperationID string
@@ -33,6 +33,7 @@ func (a *API) Routes() []Route {
 		typ  = "/v1/types/{type}"
 		jobs = typ + "/jobs"
 		job  = jobs + "/{id}"
+		back = job + "/callback"
 		v1   = "/api/v1/{type}"
 		v2   = "/api/v2/{type}"
 	)
@@ -60,6 +61,12 @@ func (a *API) Routes() []Route {
 		{"GET", job + "/why", auth.JobsRead, "explainJob", nil, a.explainJob},
 		{"POST", typ + "/dead/redrive", auth.JobsWrite, "redriveDead", nil, a.redriveDead},
 		{"POST", typ + "/dead/purge", auth.JobsWrite, "purgeDead", nil, a.purgeDead},
+
+		{"POST", back + "/heartbeat", none, "callbackHeartbeat", nil, a.heartbeat},
+		{"POST", back + "/progress", none, "callbackProgress", nil, a.progress},
+		{"POST", back + "/log", none, "callbackLog", nil, a.log},
+		{"POST", back + "/complete", none, "callbackComplete", nil, a.complete},
+		{"POST", back + "/fail", none, "callbackFail", nil, a.fail},
 
 		{"POST", v1, auth.JobsWrite, "deetooV1Push", nil, a.legacyPush},
 		{"POST", v1 + "/{id}", auth.JobsWrite, "deetooV1PushID", nil, a.legacyPushID},

@@ -102,6 +102,8 @@ func verdictName(v dispatch.Verdict) string {
 		return "pause"
 	case dispatch.Release:
 		return "release"
+	case dispatch.Accept:
+		return "accept"
 	default:
 		return "retry"
 	}

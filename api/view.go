@@ -43,15 +43,40 @@ type jobView struct {
 	LastError       string            `json:"last_error,omitempty"`
 	Result          json.RawMessage   `json:"result,omitempty"`
 	CancelRequested bool              `json:"cancel_requested"`
+	// Accepted says that the handler holds the job; Progress and Log are what it said.
+	Accepted bool          `json:"accepted,omitempty"`
+	Progress *progressView `json:"progress,omitempty"`
+	Log      []logView     `json:"log,omitempty"`
 }
 
 func viewJob(j *queue.Job) jobView {
-	return jobView{
+	v := jobView{
 		ID: j.ID, Type: j.Type, Title: j.Title, State: j.State, Priority: j.Priority, Data: j.Data,
 		RunAt: timestamp(j.RunAt), EnqueuedAt: timestamp(j.EnqueuedAt), StartedAt: timestamp(j.StartedAt), FinishedAt: timestamp(j.FinishedAt),
 		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Timeout: registry.Duration(j.Timeout), Lost: j.Lost,
-		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested,
+		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested, Accepted: j.Accepted,
 	}
+	if p := j.Progress; p != nil {
+		v.Progress = &progressView{Number: p.Number, Total: p.Total, Message: p.Message, At: timestamp(p.At)}
+	}
+	for _, line := range j.Log {
+		v.Log = append(v.Log, logView{At: timestamp(line.At), Text: line.Text})
+	}
+	return v
+}
+
+// progressView is how far a handler said it is.
+type progressView struct {
+	Number  float64   `json:"number"`
+	Total   float64   `json:"total,omitempty"`
+	Message string    `json:"message,omitempty"`
+	At      timestamp `json:"at"`
+}
+
+// logView is a line of an attempt's log.
+type logView struct {
+	At   timestamp `json:"at"`
+	Text string    `json:"text"`
 }
 
 // viewResult shows what a handler answered: JSON as it is, anything else as a string.

@@ -28,6 +28,10 @@ const (
 	// goes back to the head of its queue and it costs no attempt. A deliverer that
 	// refuses a job on its own account makes its lane pause for a tenth of Options.Poll.
 	Release
+	// Accept: the handler has taken the job over and will call back. The job
+	// stays active, leased to it for the type's CallbackLease; the lane has
+	// nothing more to do with it.
+	Accept
 )
 
 // Outcome is the result of one attempt.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -200,9 +201,13 @@ func (l *lane) exchange() {
 		l.log.Info("the queue is back", "failures", l.failures)
 		l.failures = 0
 	}
-	want := l.request.Want
+	want, done := l.request.Want, l.request.Done
 	l.request = nil
 	for _, id := range batch.Stale {
+		if handed(done, id) {
+			// Its handler was quicker than its own 202, and has concluded already.
+			continue
+		}
 		l.d.stale.Add(1)
 		l.log.Warn("an attempt's lease was lost before it was settled: the job runs again or has ended", "job", id)
 	}
@@ -221,6 +226,11 @@ func (l *lane) exchange() {
 	case len(l.pending) > 0:
 		l.soon()
 	}
+}
+
+// handed reports whether the job of that ID was to be handed to its handler.
+func handed(done []queue.Settlement, id string) bool {
+	return slices.ContainsFunc(done, func(s queue.Settlement) bool { return s.ID == id && s.Verdict == queue.Accept })
 }
 
 func (l *lane) newRequest() *queue.Request {

@@ -52,6 +52,9 @@ func (l *lane) settlement(r result) queue.Settlement {
 		maxAttempts = r.lease.MaxAttempts
 	}
 	switch verdict := l.verdict(r); {
+	case verdict == Accept:
+		// It leaves no trace yet: the attempt goes on.
+		return queue.Settlement{ID: s.ID, Token: s.Token, Verdict: queue.Accept, Delay: t.CallbackLease}
 	case verdict == Done:
 		s.Verdict, s.Attempt.Outcome = queue.Done, "succeeded"
 		s.Plain = r.lease.Attempt == 1 && r.lease.Lost == 0
@@ -82,7 +85,7 @@ func (l *lane) settlement(r result) queue.Settlement {
 // does the end of this dispatcher count as one.
 func (l *lane) verdict(r result) Verdict {
 	v := r.outcome.Verdict
-	if v < Retry || v > Release {
+	if v < Retry || v > Accept {
 		v = Retry
 	}
 	if r.calledOff == nil || (v != Retry && v != Release) {

@@ -179,6 +179,9 @@ func (in *Intake) Why(ctx context.Context, who *auth.Identity, typ, id string) (
 func why(j *queue.Job, s queue.Stats, pausedReason string) string {
 	switch j.State {
 	case queue.Active:
+		if j.Accepted {
+			return fmt.Sprintf("Its handler has accepted it and works on it: attempt %d began %s.", j.Attempt, j.StartedAt.UTC().Format("15:04:05 MST"))
+		}
 		return fmt.Sprintf("It is running: attempt %d began %s.", j.Attempt, j.StartedAt.UTC().Format("15:04:05 MST"))
 	case queue.Succeeded:
 		return "It has succeeded."

@@ -25,6 +25,20 @@ type Settings struct {
 	// RetainCount and RetainAge say how long finished jobs are kept; 0 in either deletes them at once.
 	RetainCount int
 	RetainAge   time.Duration
+	// Retry is how attempts are repeated that no dispatcher settles.
+	Retry RetryPolicy
+}
+
+// RetryPolicy says how attempts are repeated that their handler failed or fell
+// silent in. The zero value stands for 12 attempts and 1 s to 1 h.
+type RetryPolicy struct {
+	// MaxAttempts before a job is dead, unless it has its own.
+	MaxAttempts int
+	// MinBackoff and MaxBackoff bound the wait after attempt n: a random time
+	// between 0 and min(MaxBackoff, MinBackoff·2^(n−1)), to the millisecond.
+	MinBackoff, MaxBackoff time.Duration
+	// NoJitter waits the whole backoff each time.
+	NoJitter bool
 }
 
 // Configure puts a type's settings in force, unless newer ones are already.
@@ -33,8 +47,16 @@ func (q *Queue) Configure(ctx context.Context, typ string, s Settings) error {
 	if s.Paused {
 		paused = "1"
 	}
+	if s.Retry == (RetryPolicy{}) {
+		s.Retry = RetryPolicy{MaxAttempts: 12, MinBackoff: time.Second, MaxBackoff: time.Hour}
+	}
+	jitter := "1"
+	if s.Retry.NoJitter {
+		jitter = "0"
+	}
 	_, err := q.run(ctx, q.scripts.configure, q.typeKeys(typ, ""),
-		[]any{s.Version, s.Concurrency, paused, s.RetainCount, s.RetainAge.Milliseconds(), q.wakeChannel(), typ})
+		[]any{s.Version, s.Concurrency, paused, s.RetainCount, s.RetainAge.Milliseconds(), q.wakeChannel(), typ,
+			s.Retry.MaxAttempts, s.Retry.MinBackoff.Milliseconds(), s.Retry.MaxBackoff.Milliseconds(), jitter})
 	return err
 }
 

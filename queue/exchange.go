@@ -24,6 +24,9 @@ const (
 	Bury Verdict = 'x'
 	// Release: the job goes back to the head of its list, and it costs no attempt.
 	Release Verdict = 'l'
+	// Accept: the attempt goes on at its handler, which holds the lease from now
+	// on. It lasts Delay, anew with each Report; when it ends, the attempt has failed.
+	Accept Verdict = 'h'
 )
 
 // Settlement ends an attempt. It counts only if the token is still that of the
@@ -31,7 +34,8 @@ const (
 type Settlement struct {
 	ID, Token string
 	Verdict   Verdict
-	// Delay before the next attempt, for Retry; to the millisecond.
+	// Delay before the next attempt, for Retry, or the lease of the handler, for
+	// Accept; to the millisecond.
 	Delay time.Duration
 	// Hold, if positive, makes the type run one job at a time for so long.
 	Hold time.Duration
@@ -63,7 +67,7 @@ type Batch struct {
 	Paused bool
 	// Hold is how much longer the type runs one job at a time.
 	Hold time.Duration
-	// Reaped jobs had lost their dispatcher; Promoted ones became due.
+	// Reaped jobs had lost their dispatcher, or their handler was silent; Promoted ones became due.
 	Reaped, Promoted int
 }
 

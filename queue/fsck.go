@@ -54,6 +54,8 @@ func (q *Queue) Fsck(ctx context.Context, typ string) ([]string, error) {
 type checker struct {
 	heads                           map[string]string // id -> first line of its record
 	blobs, results, history, leases map[string]bool
+	reports                         map[string]bool
+	badLeases                       []string
 	active, scheduled, dead         map[string]float64
 	waiting                         [5][]string
 	finished                        []string
@@ -72,8 +74,17 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 	for i, set := range []*map[string]bool{&c.blobs, &c.results, &c.history, &c.leases} {
 		if err == nil {
 			*set = map[string]bool{}
-			err = scanHash(ctx, client, keys[1+i], func(id, _ string) { (*set)[id] = true })
+			err = scanHash(ctx, client, keys[1+i], func(id, value string) {
+				(*set)[id] = true
+				if set == &c.leases && !validLease(value) {
+					c.badLeases = append(c.badLeases, id)
+				}
+			})
 		}
+	}
+	if err == nil {
+		c.reports = map[string]bool{}
+		err = scanHash(ctx, client, keys[keyReports], func(id, _ string) { c.reports[id] = true })
 	}
 	for i, set := range []*map[string]float64{&c.active, &c.scheduled, &c.dead} {
 		if err == nil {
@@ -170,12 +181,15 @@ func (c *checker) checkOrphans() {
 			}
 		}
 	}
-	for name, set := range map[string]map[string]bool{"blobs": c.blobs, "results": c.results, "attempts": c.history} {
+	for name, set := range map[string]map[string]bool{"blobs": c.blobs, "results": c.results, "attempts": c.history, "reports": c.reports} {
 		for id := range set {
 			if _, ok := c.heads[id]; !ok {
 				c.problem("%s holds %s, which is no job", name, id)
 			}
 		}
+	}
+	for _, id := range c.badLeases {
+		c.problem("job %s has a damaged lease", id)
 	}
 	for id := range c.leases {
 		if _, ok := c.active[id]; !ok {
@@ -187,6 +201,23 @@ func (c *checker) checkOrphans() {
 			c.problem("job %s is active without a lease", id)
 		}
 	}
+}
+
+// validLease reports whether a lease reads "token started consumer[ h<ms>][ c]".
+func validLease(lease string) bool {
+	f := strings.Fields(lease)
+	if len(f) < 3 || len(f) > 5 {
+		return false
+	}
+	marks := f[3:]
+	if len(marks) > 0 && marks[0][0] == 'h' {
+		if _, err := strconv.ParseInt(marks[0][1:], 10, 64); err != nil {
+			return false
+		}
+		marks = marks[1:]
+	}
+	_, err := strconv.ParseInt(f[1], 10, 64)
+	return err == nil && (len(marks) == 0 || len(marks) == 1 && marks[0] == "c")
 }
 
 func scanHash(ctx context.Context, client redis.UniversalClient, key string, fn func(field, value string)) error {

@@ -72,6 +72,12 @@ func TestFsckFindsDamage(t *testing.T) {
 		"a history of no job": {func(c redis.UniversalClient, k []string) error {
 			return c.HSet(ctx, k[3], "ghost", "{}").Err()
 		}, "attempts holds ghost, which is no job"},
+		"a report of no job": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, k[keyReports], "ghost", "token\n").Err()
+		}, "reports holds ghost, which is no job"},
+		"a lease that cannot be read": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, k[4], "active", "token 1 me hx c").Err()
+		}, "job active has a damaged lease"},
 		"a lease of a job that does not run": {func(c redis.UniversalClient, k []string) error {
 			return c.HSet(ctx, k[4], "waiting", "token 1 me").Err()
 		}, "job waiting has a lease but is not active"},

@@ -157,6 +157,12 @@ type Job struct {
 	Result []byte
 	// CancelRequested says that an active job will not get another attempt.
 	CancelRequested bool
+	// Accepted says that an active job's handler holds its lease; see Accept.
+	Accepted bool
+	// Progress is what the handler last said of how far it is, nil if nothing, and Log what it
+	// logged: of the attempt that runs, else of the last one that said anything. Only from Get.
+	Progress *Progress
+	Log      []LogLine
 }
 
 // Receipt answers for one pushed job.

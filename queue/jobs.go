@@ -33,7 +33,7 @@ func (q *Queue) get(ctx context.Context, typ, id string) (*Job, []Attempt, error
 		return nil, nil, fmt.Errorf("%w: %s", ErrNotFound, id)
 	}
 	r := reply{values: asSlice(v)}
-	place, rec, score, lease, blob, result, history := r.str(), r.str(), r.str(), r.str(), r.str(), r.str(), r.str()
+	place, rec, score, lease, blob, result, history, report := r.str(), r.str(), r.str(), r.str(), r.str(), r.str(), r.str(), r.str()
 	if r.err != nil {
 		return nil, nil, fmt.Errorf("get: %w", r.err)
 	}
@@ -43,6 +43,9 @@ func (q *Queue) get(ctx context.Context, typ, id string) (*Job, []Attempt, error
 	}
 	attempts, err := decodeHistory(history)
 	if err != nil {
+		return nil, nil, fmt.Errorf("job %s of %s: %w", id, typ, err)
+	}
+	if err := j.decodeReport(report); err != nil {
 		return nil, nil, fmt.Errorf("job %s of %s: %w", id, typ, err)
 	}
 	if result != "" {
@@ -78,7 +81,10 @@ func (j *Job) place(s State, score, lease string, attempts []Attempt) {
 		j.Attempt++
 		if f := strings.Fields(lease); len(f) >= 3 {
 			j.StartedAt = parseMs(f[1])
-			j.CancelRequested = f[len(f)-1] == "c" && len(f) == 4
+			for _, mark := range f[3:] {
+				j.CancelRequested = j.CancelRequested || mark == "c"
+				j.Accepted = j.Accepted || mark[0] == 'h'
+			}
 		}
 	case Succeeded:
 		j.LastError = ""

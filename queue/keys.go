@@ -6,7 +6,8 @@ import "strings"
 // sees one slot of a Redis Cluster, and the types spread over its shards.
 const (
 	keyControl = 9
-	keyCount   = 15
+	keyReports = 15
+	keyCount   = 16
 )
 
 // keyNames are the parts after the tag, in the order of the scripts' KEYS;
@@ -16,6 +17,7 @@ func keyNames() [keyCount]string {
 		"jobs", "blobs", "results", "attempts", "leases",
 		"active", "scheduled", "dead", "finished", "control",
 		"waiting:1", "waiting:2", "waiting:3", "waiting:4", "waiting:5",
+		"reports",
 	}
 }
 

@@ -16,6 +16,7 @@ type scripts struct {
 	push, exchange, renew, configure        *redis.Script
 	cancel, requeue, redrive, purge, remove *redis.Script
 	get, list, stats, destroy               *redis.Script
+	report, conclude                        *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real
@@ -26,11 +27,16 @@ func loadScripts(headers bool) (*scripts, error) {
 	if err != nil {
 		return nil, err
 	}
+	conclusion, err := luaFiles.ReadFile("lua/conclusion.lua")
+	if err != nil {
+		return nil, err
+	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
 		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
 		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
+		"report": &s.report, "conclude": &s.conclude,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
@@ -39,6 +45,9 @@ func loadScripts(headers bool) (*scripts, error) {
 		header := ""
 		if headers && name != "push" {
 			header = "#!lua flags=allow-oom\n"
+		}
+		if name == "exchange" || name == "conclude" {
+			body = append(conclusion[:len(conclusion):len(conclusion)], body...)
 		}
 		*script = redis.NewScript(header + string(prelude) + string(body))
 	}

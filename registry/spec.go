@@ -32,6 +32,8 @@ type Spec struct {
 	Paused      *bool          `json:"paused,omitzero"`
 	Description string         `json:"description"`
 	Completion  string         `json:"completion"`
+	// CallbackLease is [Type.CallbackLease].
+	CallbackLease *Duration `json:"callback_lease,omitzero"`
 }
 
 // RetrySpec is [Retry] as people write it.
@@ -169,6 +171,7 @@ func (s Spec) build() Type {
 	if s.Completion != "" {
 		t.Completion = s.Completion
 	}
+	set(&t.CallbackLease, (*time.Duration)(s.CallbackLease))
 	return t
 }
 
@@ -213,6 +216,7 @@ func (t *Type) spec() Spec {
 		Headers: maps.Clone(t.Headers), Secrets: slices.Clone(t.Secrets),
 		Retention: &RetentionSpec{Count: &count, Age: duration(t.Retention.Age)},
 		Paused:    &paused, Description: t.Description, Completion: t.Completion,
+		CallbackLease: duration(t.CallbackLease),
 	}
 }
 

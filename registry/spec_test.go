@@ -18,7 +18,7 @@ const someSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 func TestSpecDefaults(t *testing.T) {
 	for _, in := range []string{
 		`{"target":"http://x.test/"}`,
-		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null}`,
+		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null}`,
 	} {
 		spec, err := DecodeSpec("a", []byte(in))
 		if err != nil {
@@ -95,7 +95,9 @@ func TestSpecRefusals(t *testing.T) {
 		{`{"description":"` + long + `"}`, "description must be at most 1,024 bytes"},
 		{`{"description":"a\u0000b"}`, "description must not contain control characters"},
 		{`{"description":"\u001b[2J"}`, "description must not contain control characters"},
-		{`{"completion":"async"}`, `completion must be "sync"`},
+		{`{"completion":"async"}`, `completion must be "callback" or "sync"`},
+		{`{"callback_lease":"999ms"}`, "callback_lease must be 1s to 24h"},
+		{`{"callback_lease":"25h"}`, "callback_lease must be 1s to 24h"},
 		{`{"secret":""}`, `secret must be "whsec_" and base64`},
 		{`{"secret":"hunter2"}`, `secret must be "whsec_" and base64`},
 		{`{"secret":"whsec_c2hvcnQ="}`, `secret must be "whsec_" and base64`},
@@ -166,7 +168,7 @@ func TestViolationsListsAll(t *testing.T) {
 	for _, v := range typ.Violations() {
 		fields = append(fields, v.Field)
 	}
-	want := "[name target concurrency timeout retry.max_attempts retry.min_backoff secrets completion]"
+	want := "[name target concurrency timeout retry.max_attempts retry.min_backoff secrets completion callback_lease]"
 	if fmt.Sprint(fields) != want {
 		t.Errorf("got %v\nwant %s", fields, want)
 	}
@@ -182,6 +184,7 @@ func full() Type {
 	t.Retention = Retention{Count: 0, Age: 48 * time.Hour}
 	t.Paused, t.PausedReason = true, "the endpoint is gone"
 	t.Description = "Mail"
+	t.Completion, t.CallbackLease = Sync, 90*time.Second
 	t.Version = 7
 	t.CreatedAt = time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.FixedZone("", 3600))
 	t.UpdatedAt = t.CreatedAt.Add(time.Hour)
@@ -217,6 +220,7 @@ func TestOutputForm(t *testing.T) {
   "paused": true,
   "description": "Mail",
   "completion": "sync",
+  "callback_lease": "1m30s",
   "version": 7,
   "created_at": "2026-01-02T02:04:05.006Z",
   "updated_at": "2026-01-02T03:04:05.006Z",

@@ -8,6 +8,14 @@ import "time"
 // program that embeds the dispatcher, not by a webhook.
 const LocalTarget = "local:"
 
+// What a handler's 202 means.
+const (
+	// Callback: the job is accepted; the handler calls back, and a silent one has failed.
+	Callback = "callback"
+	// Sync: done, as any other 2xx.
+	Sync = "sync"
+)
+
 // Type is a registered job type: where its jobs go, how many at once, and how
 // failures are treated.
 type Type struct {
@@ -34,8 +42,10 @@ type Type struct {
 	PausedReason string
 	// Description is for people. At most 1,024 bytes.
 	Description string
-	// Completion says what a 202 means. Until callbacks exist only "sync" (plain success) is valid, and the default.
+	// Completion says what a 202 means: Callback or Sync. Default: Callback.
 	Completion string
+	// CallbackLease is how long a handler that answered 202 may be silent: 1s to 24h. Default: 60s.
+	CallbackLease time.Duration
 
 	// Version rises with every change, across all types. It is the ETag.
 	Version   int64

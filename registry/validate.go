@@ -55,7 +55,8 @@ func (t *Type) Violations() []*invalid.Error {
 	c.that(t.Retention.Age >= 0 && t.Retention.Age <= 365*day, "retention.age", "must be 0s to 8760h (365 days)")
 	c.rule("description", textRule(t.Description))
 	c.rule("paused_reason", textRule(t.PausedReason))
-	c.that(t.Completion == "sync", "completion", `must be "sync"`)
+	c.that(t.Completion == Callback || t.Completion == Sync, "completion", `must be "callback" or "sync"`)
+	c.that(t.CallbackLease >= time.Second && t.CallbackLease <= day, "callback_lease", "must be 1s to 24h")
 	return c
 }
 

@@ -129,6 +129,23 @@ func TestJobPage(t *testing.T) {
 	b.get("/ui/types/email/job?id=nobody").wants(t, 404, "No such job", "retention")
 }
 
+func TestJobPageShowsWhatTheHandlerSays(t *testing.T) {
+	s := newSite(t)
+	s.register("email", "")
+	s.push(queue.Job{Type: "email", ID: "x"})
+	b := s.browse(s.token("admin"))
+	b.get("/ui/types/email/job?id=x").wants(t, 200, `id="report"`, "!Progress</h2>")
+	l := s.claim("email")
+	if _, err := s.q.Report(t.Context(), "email", "x", l.CallbackToken(), queue.Report{
+		Progress: &queue.Progress{Number: 1500000, Total: 2000000, Message: "on <it>"}, Log: "line <b>one</b>\nline two",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	said := []string{"1500000 of 2000000", `<progress value="1500000" max="2000000"`, "on &lt;it&gt;", "line &lt;b&gt;one&lt;/b&gt;\nline two", "!" + l.CallbackToken()}
+	b.get("/ui/types/email/job?id=x").wants(t, 200, said...)
+	b.get("/ui/types/email/job/live?stamp=x&id=x", "HX-Request", "true").wants(t, 200, append(said, `id="report" hx-swap-oob="true"`)...)
+}
+
 func TestBigAndBinaryPayloads(t *testing.T) {
 	s := newSite(t)
 	s.register("email", "")

@@ -168,6 +168,7 @@ func count2(n int, one, many string) string {
 
 func functions(a *assets) template.FuncMap {
 	return template.FuncMap{
+		"float": func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) },
 		"asset": a.url, "num": number, "dur": duration, "ago": ago, "exact": exact, "iso": iso,
 		"clip": clip, "pretty": pretty, "sentence": sentence, "typeURL": typeURL, "jobURL": jobURL,
 		"jobDataURL": jobDataURL, "jobLiveURL": jobLiveURL,

@@ -46,6 +46,7 @@ func (f logFlags) logger(env *environment) *slog.Logger {
 // serverFlags say how the dispatcher behaves.
 type serverFlags struct {
 	Listen              string         `name:"listen" env:"DEETOO_LISTEN" placeholder:"ADDR" help:"Address of API and UI. Default: 127.0.0.1:8888, or all addresses at $PORT if that is set."`
+	PublicURL           string         `name:"public-url" env:"DEETOO_PUBLIC_URL" placeholder:"URL" help:"Where handlers reach the API to call back. Default: the listening address, which handlers on other machines need not reach."`
 	Types               string         `name:"types" env:"DEETOO_TYPES" type:"path" placeholder:"FILE" help:"YAML file of job types to register at start, and again on SIGHUP."`
 	AllowPrivateTargets bool           `name:"allow-private-targets" env:"DEETOO_ALLOW_PRIVATE_TARGETS" help:"Let targets be in private networks and on this machine."`
 	AllowTargets        []netip.Prefix `name:"allow-targets" env:"DEETOO_ALLOW_TARGETS" placeholder:"CIDR" help:"Networks that targets may be in, whatever they are."`
@@ -77,6 +78,7 @@ func storeOptions(f storeFlags, log *slog.Logger) deetoo.Options {
 func options(s storeFlags, k keyFlags, f serverFlags, log *slog.Logger) deetoo.Options {
 	o := storeOptions(s, log)
 	o.Name, o.Listen, o.MaxJobSize, o.Lease = f.Name, f.address(), f.MaxJobSize, f.Lease
+	o.PublicURL = f.PublicURL
 	o.JWTSecret, o.JWTPublicKeyFile, o.JWKSURL = []byte(k.JWTSecret), k.JWTPublicKeyFile, k.JWKSURL
 	o.JWTIssuer, o.JWTAudience, o.JWTLeeway = k.JWTIssuer, k.JWTAudience, k.JWTLeeway
 	o.AllowPrivateTargets, o.AllowTargets = f.AllowPrivateTargets, f.AllowTargets

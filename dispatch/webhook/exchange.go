@@ -50,6 +50,9 @@ func showRequest(req *retryablehttp.Request, typ *registry.Type, body []byte) Re
 	if h.Get("Authorization") != "" { // of a target with userinfo
 		h.Set("Authorization", redacted)
 	}
+	if h.Get(headerCallbackToken) != "" {
+		h.Set(headerCallbackToken, redacted)
+	}
 	return Request{Method: req.Method, URL: showURL(req.URL), Header: h, Body: body}
 }
 

@@ -39,6 +39,10 @@ const (
 	// headerScheduledAt is when this attempt was due, by Redis's clock; in
 	// timeFormat. Absent if unknown.
 	headerScheduledAt = "Deetoo-Scheduled-At"
+	// headerCallbackURL is where the handler calls back, and headerCallbackToken
+	// what proves there that it is the handler of this attempt.
+	headerCallbackURL   = "Deetoo-Callback-Url"
+	headerCallbackToken = "Deetoo-Callback-Token"
 	// headerTraceparent is the W3C trace context of the push. Absent if it had none.
 	headerTraceparent = "Traceparent"
 )
@@ -74,7 +78,7 @@ func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *q
 
 // headers are the type's own and those of the contract.
 func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease, limit time.Duration) http.Header {
-	const own = 11 // at most so many of the contract
+	const own = 13 // at most so many of the contract
 	h := make(http.Header, len(p.header)+own)
 	values := make([]string, 0, len(p.header)+own) // one allocation for all
 	set := func(name, value string) {
@@ -104,10 +108,26 @@ func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease,
 	if !lease.RunAt.IsZero() {
 		set(headerScheduledAt, lease.RunAt.UTC().Format(timeFormat))
 	}
+	if d.opts.CallbackURL != "" {
+		set(headerCallbackURL, d.callbackURL(lease))
+		set(headerCallbackToken, lease.CallbackToken())
+	}
 	if isTraceparent(lease.Traceparent) {
 		set(headerTraceparent, lease.Traceparent)
 	}
 	return h
+}
+
+// callbackURL is where the handler of this attempt calls back; what it wants is
+// appended: "/heartbeat".
+func (d *Deliverer) callbackURL(lease *queue.Lease) string {
+	b := make([]byte, 0, len(d.opts.CallbackURL)+len(lease.Type)+len(lease.ID)+32)
+	b = append(b, d.opts.CallbackURL...)
+	b = append(b, "/v1/types/"...)
+	b = append(b, lease.Type...) // none of its letters needs encoding
+	b = append(b, "/jobs/"...)
+	b = appendEscaped(b, lease.ID, isWordByte)
+	return string(append(b, "/callback"...))
 }
 
 // contractHeader reports whether a type's own headers cannot have this name,

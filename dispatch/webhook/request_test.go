@@ -60,7 +60,7 @@ func TestRequestHoldsTheContract(t *testing.T) {
 	lease.RunAt, lease.EnqueuedAt = at.Add(-time.Second), time.UnixMilli(1772366400123)
 	lease.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-	got, _ := deliverTo(t, Options{Now: func() time.Time { return at }, UserAgent: "deetoo/1"}, typ, lease)
+	got, _ := deliverTo(t, Options{Now: func() time.Time { return at }, UserAgent: "deetoo/1", CallbackURL: "http://deetoo.test:8888/base"}, typ, lease)
 	sigs := strings.Fields(got.header.Get("webhook-signature"))
 	got.header.Del("webhook-signature")
 	var lines []string
@@ -72,6 +72,8 @@ func TestRequestHoldsTheContract(t *testing.T) {
 content-length: 13
 content-type: application/json
 deetoo-attempt: 3
+deetoo-callback-token: ` + lease.CallbackToken() + `
+deetoo-callback-url: http://deetoo.test:8888/base/v1/types/email/jobs/a%2Eb%2F%C3%BC%25/callback
 deetoo-deadline: 2026-03-01T12:00:10.250Z
 deetoo-job-id: a.b/%C3%BC%25
 deetoo-job-type: email

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/registry"
 )
 
 // The handler contract's own statuses and headers of answers.
@@ -28,9 +29,9 @@ const (
 // repetition is what at-least-once delivery allows anyway. What exceeds
 // MaxResult is cut off, and Err says so. A failure is one whatever becomes of
 // its body.
-func (d *Deliverer) judge(ctx context.Context, limit time.Duration, resp *http.Response, ex *Exchange) dispatch.Outcome {
+func (d *Deliverer) judge(ctx context.Context, limit time.Duration, typ *registry.Type, resp *http.Response, ex *Exchange) dispatch.Outcome {
 	body, readErr := d.read(resp)
-	out := d.verdict(resp)
+	out := d.verdict(typ, resp)
 	out.Status = resp.StatusCode
 	out.Excerpt = clean(body, d.opts.MaxExcerpt)
 	if ex != nil {
@@ -72,8 +73,11 @@ func (d *Deliverer) read(resp *http.Response) ([]byte, error) {
 
 // verdict is the answer table of the handler contract. deetoo-no-retry goes
 // before the status: a handler that sends it speaks of this job.
-func (d *Deliverer) verdict(resp *http.Response) dispatch.Outcome {
+func (d *Deliverer) verdict(typ *registry.Type, resp *http.Response) dispatch.Outcome {
 	status := resp.StatusCode
+	if status == http.StatusAccepted && typ.Completion == registry.Callback && d.opts.CallbackURL != "" {
+		return dispatch.Outcome{Verdict: dispatch.Accept}
+	}
 	if status >= 200 && status <= 299 {
 		return dispatch.Outcome{Verdict: dispatch.Done}
 	}

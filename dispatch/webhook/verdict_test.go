@@ -13,7 +13,33 @@ import (
 	"unicode/utf8"
 
 	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/registry"
 )
+
+// A 202 hands the job over only if that is what the type says, and if the handler can call back.
+func TestAccepted(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
+	for _, tc := range []struct {
+		completion, callbackURL string
+		verdict                 dispatch.Verdict
+	}{
+		{registry.Callback, "http://deetoo.test", dispatch.Accept},
+		{registry.Sync, "http://deetoo.test", dispatch.Done},
+		{registry.Callback, "", dispatch.Done},
+	} {
+		typ := testType(s.URL)
+		typ.Completion = tc.completion
+		d := newTestDeliverer(t, Options{Types: typeMap{"email": typ}, CallbackURL: tc.callbackURL})
+		lease := testLease()
+		out, said := d.Send(context.Background(), typ, lease)
+		if out.Verdict != tc.verdict || out.Status != 202 || out.Err != "" {
+			t.Errorf("%+v: %+v", tc, out)
+		}
+		if token := said.Request.Header.Get("deetoo-callback-token"); (token == "") != (tc.callbackURL == "") || token == lease.CallbackToken() {
+			t.Errorf("the token is shown as %q", token)
+		}
+	}
+}
 
 // The answer table of the handler contract.
 func TestVerdicts(t *testing.T) {

@@ -67,6 +67,10 @@ type Options struct {
 	RootCAs *x509.CertPool
 	// Resolver looks up the targets' names. Default: the system's.
 	Resolver *net.Resolver
+	// CallbackURL is where handlers reach the API: the base of what they get in
+	// deetoo-callback-url, without a slash at its end. Empty: handlers are not told, and a 202 is
+	// plain success, since nobody could call back.
+	CallbackURL string
 	// Now is the clock of timestamps and HTTP dates. Default: time.Now.
 	Now func() time.Time
 }
@@ -201,7 +205,7 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 	if err != nil {
 		return failure(ctx, limit, err)
 	}
-	return d.judge(ctx, limit, resp, ex)
+	return d.judge(ctx, limit, typ, resp, ex)
 }
 
 // withLimit ends ctx after the job's own timeout, else its type's, and returns

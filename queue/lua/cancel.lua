@@ -1,7 +1,7 @@
 -- cancel calls a job off. A running one gets no further attempt, and its
 -- dispatcher is told.
 --
--- KEYS  see the prelude; 16 holds the answer for a repeated request
+-- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 id, 2 channel, 3 what to publish if it is running
 -- Returns the job's place before: W, S (now cancelled), A (cancellation requested),
 --       s, c, d (finished: nothing changed), or "" (no such job)

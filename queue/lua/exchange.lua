@@ -1,9 +1,10 @@
 -- exchange settles attempts, takes back expired leases, promotes due jobs and
 -- leases waiting ones, all in one step.
 --
--- KEYS  see the prelude; 16 holds this consumer's last answer
+-- KEYS  see the prelude; 17 holds this consumer's last answer
 -- ARGV  1 request id, 2 consumer, 3 lease (ms), 4 jobs wanted, 5 lost attempts before a job is dead,
---       then eight a settlement: id, token, verdict (d done, r retry, x dead, l release), delay (ms),
+--       then eight a settlement: id, token, verdict (d done, r retry, x dead, l release,
+--       h hand the lease to the handler), delay (ms; for h the lease),
 --       status, line for the history ("" none), result ("" none), hold (ms: run one job at a time
 --       for so long, 0 no). A first success keeps no line: its record says it all
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
@@ -54,6 +55,11 @@ local function settle()
       -- No record, or one damaged meanwhile, which is left for fsck to report.
       stale[#stale + 1] = id
       ended[#ended + 1] = id
+    elseif verdict == 'h' then
+      -- Done twice it only extends, and a handler that has already concluded has ended the lease.
+      settled[id] = true
+      call('ZADD', ACTIVE, int(now + tonumber(ARGV[at + 3])), id)
+      call('HSET', LEASES, id, string.match(leases[i], '^%S+ %d+ %S+') .. ' h' .. ARGV[at + 3] .. (cancelling(leases[i]) and ' c' or ''))
     else
       settled[id] = true
       ended[#ended + 1] = id
@@ -100,7 +106,8 @@ local function settle()
   if hold ~= tonumber(settings[6] or 0) then call('HSET', CONTROL, 'hold', int(hold)) end
 end
 
--- reap takes back jobs whose lease ended: their dispatcher is gone.
+-- reap takes back jobs whose lease ended: their dispatcher is gone, or the
+-- handler that held it has fallen silent, which is a failed attempt.
 local function reap()
   local ids = call('ZRANGEBYSCORE', ACTIVE, '-inf', int(now), 'LIMIT', 0, 100)
   for _, id in ipairs(ids) do
@@ -109,10 +116,18 @@ local function reap()
     local rec = call('HGET', JOBS, id)
     call('ZREM', ACTIVE, id)
     call('HDEL', LEASES, id)
+    local lease_ms = handed(held)
     -- A damaged record is left for fsck to report: it must not stop the others.
     local p, b, failed, lost, e, w, tail
     if rec then _, p, b, failed, lost, e, w, tail = parse(rec) end
-    if p then
+    if p and lease_ms then
+      local at_ms = fail(id, rec, held, now, 'accepted with 202, then silent for ' .. lease_ms / 1000 ..
+        " s: the lease ended. If 202 means done at this endpoint, set the type's completion to sync", false)
+      if at_ms and (not due or due == '' or tonumber(due) > at_ms) then
+        due = int(at_ms)
+        call('HSET', CONTROL, 'due', due)
+      end
+    elseif p then
       lost = lost + 1
       remember(id, '{"n":' .. int(failed + 1) .. ',"started_at":' .. started ..
         ',"duration_ms":' .. int(now - tonumber(started)) .. ',"outcome":"lost"' ..

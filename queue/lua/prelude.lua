@@ -6,14 +6,17 @@
 --   2 blobs      hash  id -> data too large to be copied at every step
 --   3 results    hash  id -> what a succeeded handler answered
 --   4 attempts   hash  id -> history, a JSON object a line, oldest first
---   5 leases     hash  id -> "token started consumer [c]"; c: cancel requested
+--   5 leases     hash  id -> "token started consumer[ h<ms>][ c]"; h: its handler
+--                holds it, and each call extends it by so long; c: cancel requested
 --   6 active     zset  id by the end of its lease, ms
 --   7 scheduled  zset  id by when it is due, ms
 --   8 dead       zset  id by when it died, ms
 --   9 finished   list  "id ms" of succeeded and cancelled jobs, oldest first
 --  10 control    hash  the type's settings and the queue's few counters
 --  11-15         list  ids waiting, by priority, critical first
---  16 request    what the last request of this kind answered, so that a
+--  16 reports    hash  id -> what the last attempt that reported anything said:
+--                see report.lua
+--  17 request    what the last request of this kind answered, so that a
 --                repeated one gets the same answer (push, exchange)
 --
 -- A record is "SPB failed lost enqueued wait[ started finished status]\n
@@ -31,7 +34,7 @@
 local JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local WAITING = {KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]}
-local REQUEST = KEYS[16]
+local REPORTS, REQUEST = KEYS[16], KEYS[17]
 
 local call = redis.call
 
@@ -80,6 +83,9 @@ local function forget(ids)
     call('HDEL', RESULTS, unpack(ids, i, last))
     call('HDEL', ATTEMPTS, unpack(ids, i, last))
   end
+  if call('EXISTS', REPORTS) == 1 then -- few types have any
+    for i = 1, #ids, 1000 do call('HDEL', REPORTS, unpack(ids, i, math.min(i + 999, #ids))) end
+  end
 end
 
 -- remember appends a line to a job's history and keeps the last 25.
@@ -121,7 +127,14 @@ end
 
 -- cancelling says of a lease whether its job was called off.
 local function cancelling(held)
-  return held and string.find(held, '^%S+ %d+ %S+ c$') ~= nil
+  return held and string.find(held, '^%S+ %d+ %S+.* c$') ~= nil
+end
+
+-- handed returns of a lease that a handler holds how long each of its calls
+-- extends it, in ms; nil if a dispatcher holds it.
+local function handed(held)
+  local ms = held and string.match(held, '^%S+ %d+ %S+ h(%d+)')
+  return ms and tonumber(ms)
 end
 
 -- answered keeps what a request was answered for 30 s, in case it is repeated.

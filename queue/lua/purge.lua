@@ -1,7 +1,7 @@
 -- purge deletes jobs of one state, a bounded number a call. Running jobs are
 -- never purged.
 --
--- KEYS  see the prelude; 16 holds the answer for a repeated request
+-- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 place (W, S, d, f: succeeded and cancelled), 2 at most so many,
 --       3 only those that died or finished up to then (ms; for d and f)
 -- Returns "n m": how many jobs were deleted, and 1 if there may be more, else 0

@@ -1,6 +1,6 @@
 -- push adds jobs, or replaces those of the same ID that are not running.
 --
--- KEYS  see the prelude; 16 holds the answer for a repeated request
+-- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 channel to wake lanes on, 2 type, 3 how long to remember the answer (ms),
 --       4 the time between two wakes while jobs wait (ms),
 --       then six a job: id, "1" if the id is freshly made (nothing to look up), list number,
@@ -55,6 +55,7 @@ for i = 5, #ARGV, 6 do
       end
       call('HDEL', RESULTS, id)
       call('HDEL', ATTEMPTS, id)
+      call('HDEL', REPORTS, id)
       if blob == '' then call('HDEL', BLOBS, id) end
     end
   end

@@ -1,6 +1,6 @@
 -- redrive makes dead jobs wait again, oldest first, a bounded number a call.
 --
--- KEYS  see the prelude; 16 holds the answer for a repeated request
+-- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 at most so many, 2 only those that died up to then (ms), 3 channel, 4 type
 -- Returns how many
 local known = call('GET', REQUEST)

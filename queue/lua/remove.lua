@@ -1,6 +1,6 @@
 -- remove deletes one finished, cancelled or dead job.
 --
--- KEYS  see the prelude; 16 holds the answer for a repeated request
+-- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 id
 -- Returns the job's place before, see cancel; only s, c and d were removed
 local known = call('GET', REQUEST)

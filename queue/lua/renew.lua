@@ -7,7 +7,7 @@ local till = int(clock() + tonumber(ARGV[1]))
 local out, scores = {}, {}
 for i = 2, #ARGV, 2 do
   local held = call('HGET', LEASES, ARGV[i])
-  if held and string.match(held, '^(%S+)') == ARGV[i + 1] then
+  if held and string.match(held, '^(%S+)') == ARGV[i + 1] and not handed(held) then
     out[#out + 1] = cancelling(held) and 'c' or 'k'
     scores[#scores + 1] = till
     scores[#scores + 1] = ARGV[i]

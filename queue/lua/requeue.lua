@@ -1,7 +1,7 @@
 -- requeue makes a job run now: a scheduled one (promote), or a finished or dead
 -- one (retry), which begins anew with all its attempts; its history stays.
 --
--- KEYS  see the prelude; 16 holds the answer for a repeated request
+-- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 id, 2 which places may be requeued ("S": promote, "Sscd": retry), 3 channel, 4 type
 -- Returns the job's place before, see cancel; "" if there is no such job
 local known = call('GET', REQUEST)

@@ -60,8 +60,8 @@ func (f *forgetful) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if err := next(ctx, cmd); err != nil || !strings.HasPrefix(cmd.Name(), "eval") {
 			return err
 		}
-		// evalsha, the script, the number of keys, and the 16th is what it remembers by.
-		if err := f.client.Del(ctx, cmd.Args()[2+16].(string)).Err(); err != nil {
+		// evalsha, the script, the number of keys, and the 17th is what it remembers by.
+		if err := f.client.Del(ctx, cmd.Args()[2+17].(string)).Err(); err != nil {
 			return err
 		}
 		return next(ctx, cmd)

@@ -43,7 +43,16 @@ type modelJob struct {
 	cancelling      bool
 	result          string
 	history         []queue.Attempt
+	handed          int64 // how long each call of its handler extends the lease; 0: a dispatcher holds it
+	report          *modelReport
 	maxAttempts     int
+}
+
+// modelReport is what the handler of an attempt said.
+type modelReport struct {
+	token    string // of the lease
+	progress string
+	log      []string
 }
 
 func newModel(now, lease int64, maxLost int) *model {
@@ -137,7 +146,7 @@ func (m *model) waitFirst(j *modelJob) {
 
 func (m *model) end(j *modelJob, s queue.State, started int64) {
 	j.state, j.started, j.finished = s, started, m.now
-	j.token, j.cancelling = "", false
+	j.token, j.cancelling, j.handed = "", false, 0
 	if s != queue.Dead {
 		m.finished = append(m.finished, finish{j.id, m.now})
 	}
@@ -280,6 +289,9 @@ func (m *model) configure(s queue.Settings) {
 func (m *model) renew(id, token string) queue.Renewal {
 	j := m.jobs[id]
 	if j == nil || j.state != queue.Active || j.token != token {
+		return queue.Lost
+	}
+	if j.handed > 0 {
 		return queue.Lost
 	}
 	j.leaseEnd = m.now + m.lease

@@ -46,6 +46,7 @@ func Model(t *testing.T, e ModelEngine) {
 		for name, step := range map[string]func(){
 			"push": c.push, "push 2": c.push, "push 3": c.push, "exchange": c.exchange, "exchange 2": c.exchange,
 			"exchange 3": c.exchange, "exchange 4": c.exchange, "exchange 5": c.exchange, "renew": c.renew,
+			"report": c.report, "report 2": c.report, "conclude": c.conclude,
 			"cancel": c.cancel, "cancel 2": c.cancel, "promote": c.promote, "retry": c.retry, "retry 2": c.retry, "remove": c.remove,
 			"redrive": c.redrive, "purge": c.purge, "configure": c.configure, "destroy": c.destroy,
 		} {
@@ -166,7 +167,7 @@ func (c *check) exchange() {
 			break
 		}
 		s := c.drawLease()
-		s.Verdict = rapid.SampledFrom([]queue.Verdict{queue.Done, queue.Retry, queue.Bury, queue.Release}).Draw(c.T, "verdict")
+		s.Verdict = rapid.SampledFrom([]queue.Verdict{queue.Done, queue.Retry, queue.Bury, queue.Release, queue.Accept}).Draw(c.T, "verdict")
 		s.Attempt = queue.Attempt{StartedAt: 1, Outcome: "released"}
 		if j := c.m.jobs[s.ID]; j != nil {
 			s.Attempt.N, s.Attempt.StartedAt, s.Attempt.Duration = j.failed+1, j.started, c.m.now-j.started
@@ -179,6 +180,11 @@ func (c *check) exchange() {
 			s.Attempt.Outcome, s.Attempt.Status, s.Attempt.Error, s.Delay = "failed", 500, "no", c.delay()
 		case queue.Bury:
 			s.Attempt.Outcome, s.Attempt.Error = "dead", "never"
+		case queue.Accept:
+			s.Attempt = queue.Attempt{}
+			if s.Delay = time.Hour; c.e.Clock != nil {
+				s.Delay = 5 * time.Second
+			}
 		case queue.Release:
 			if rapid.Bool().Draw(c.T, "silent") {
 				s.Attempt.Outcome = ""
@@ -357,6 +363,11 @@ func (c *check) configure() {
 		Paused:      rapid.IntRange(0, 7).Draw(c.T, "paused") == 0,
 		RetainCount: rapid.SampledFrom([]int{0, 1, 3, 1000, 1000, 1000, 1000}).Draw(c.T, "keep"),
 		RetainAge:   rapid.SampledFrom([]time.Duration{0, 20 * time.Second, time.Hour, time.Hour, time.Hour, time.Hour}).Draw(c.T, "age"),
+	}
+	// Without jitter, which the model could not foresee.
+	s.Retry = queue.RetryPolicy{MaxAttempts: 3, MinBackoff: time.Hour, MaxBackoff: time.Hour, NoJitter: true}
+	if c.e.Clock != nil {
+		s.Retry.MinBackoff, s.Retry.MaxBackoff = 600*time.Millisecond, time.Second
 	}
 	if c.e.Clock == nil && s.RetainAge > 0 {
 		s.RetainAge = time.Hour

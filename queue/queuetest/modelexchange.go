@@ -17,6 +17,10 @@ func (m *model) exchange(done []queue.Settlement, want int, dispatcher string) (
 			continue
 		}
 		settled[s.ID] = true
+		if s.Verdict == queue.Accept {
+			j.handed, j.leaseEnd = s.Delay.Milliseconds(), m.now+s.Delay.Milliseconds()
+			continue
+		}
 		m.settle(j, s, dispatcher)
 	}
 	reaped = m.reap(dispatcher)
@@ -51,7 +55,7 @@ func (m *model) settle(j *modelJob, s queue.Settlement, dispatcher string) {
 	if s.Hold > 0 {
 		m.hold = max(m.hold, m.now+s.Hold.Milliseconds())
 	}
-	j.token, j.cancelling = "", false
+	j.token, j.cancelling, j.handed = "", false, 0
 	switch {
 	case cancelled:
 		m.end(j, queue.Cancelled, started)
@@ -79,11 +83,15 @@ func (m *model) reap(dispatcher string) int {
 			break
 		}
 		n++
+		if j.handed > 0 {
+			m.fail(j, silent(j.handed), false, 0, dispatcher)
+			continue
+		}
 		j.lost++
 		m.remember(j, queue.Attempt{N: j.failed + 1, StartedAt: j.started, Duration: m.now - j.started, Outcome: "lost",
 			Error: "its dispatcher vanished: the lease ended", Dispatcher: dispatcher})
 		started, cancelled := j.started, j.cancelling
-		j.token, j.cancelling = "", false
+		j.token, j.cancelling, j.handed = "", false, 0
 		switch {
 		case cancelled:
 			m.end(j, queue.Cancelled, started)
