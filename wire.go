@@ -236,8 +236,8 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 	quick, cancel := context.WithTimeout(ctx, startPatience)
 	err := store(quick)
 	cancel()
-	if !errors.Is(err, queue.ErrUnavailable) || ctx.Err() != nil {
-		return err
+	if !errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrRefused) || ctx.Err() != nil {
+		return err // a mistake in the settings is told at once
 	}
 	d.opts.Logger.Warn("redis is away; job types will be registered when it comes", "error", err)
 	d.working.Go(func() {

@@ -25,6 +25,9 @@ var (
 	// ErrUnavailable: Redis did not answer, or cannot serve at the moment.
 	// Whether the operation happened is unknown; repeating it is safe.
 	ErrUnavailable = errors.New("redis is unavailable")
+	// ErrRefused: our credentials or Redis's certificate are wrong. It matches
+	// ErrUnavailable, too: only a person can mend it, but that may happen at any time.
+	ErrRefused = fmt.Errorf("%w: it refuses us, or we it", ErrUnavailable)
 	// ErrNotEmpty: the type still has jobs.
 	ErrNotEmpty = errors.New("the type still has jobs")
 )
@@ -57,14 +60,19 @@ func Classify(err error) error {
 		switch {
 		case strings.Contains(msg, "OOM "):
 			return fmt.Errorf("%w: %w", ErrFull, err)
-		case hasAnyPrefix(msg, "LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM", "BUSY", "UNBLOCKED", "MOVED", "ASK"):
+		case hasAnyPrefix(msg, "LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "MOVED", "ASK"):
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		case hasAnyPrefix(msg, "NOAUTH", "WRONGPASS", "NOPERM"):
+			return fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 		return err
 	}
 	var netErr net.Error
 	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &netErr) || errors.As(err, &certificate) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||
+	if errors.As(err, &certificate) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
