@@ -42,6 +42,10 @@ func problemOf(err error) (p *problem, known bool) {
 	switch {
 	case errors.Is(err, auth.ErrUnauthenticated), errors.Is(err, auth.ErrForbidden), errors.Is(err, auth.ErrKeysUnavailable):
 		return authProblem(err), true
+	case errors.Is(err, intake.ErrNotReady):
+		p = newProblem("not-ready", err.Error())
+		p.retryAfter = retryAfter
+		return p, true
 	case errors.Is(err, queue.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		// What the client said names addresses: the log may know them, callers need not.
 		p = newProblem("unavailable", queue.ErrUnavailable.Error())

@@ -43,6 +43,7 @@ func kinds() []kind {
 		{"internal", 500, "Internal error", "The mistake is on this side. The log has more under the request_id."},
 		{"store-full", 503, "Store is full", "The store has reached its memory limit and takes no new jobs for now; those there are go on. Retry-After says when to try again."},
 		{"unavailable", 503, "Store is unavailable", "The store does not answer. Whether a change happened is unknown; repeating it is safe if the jobs have IDs. Retry-After says when to try again."},
+		{"not-ready", 503, "Not ready", "This dispatcher is starting or shutting down; another one may be ready."},
 		{"keys-unavailable", 503, "Keys are unavailable", "The keys that tokens are verified with cannot be fetched. Retry-After says when to try again."},
 	}
 }

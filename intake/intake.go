@@ -92,20 +92,26 @@ func (in *Intake) MaxJobSize() int { return in.opts.MaxJobSize }
 // MaxBatch is how many jobs one request may push.
 func (in *Intake) MaxBatch() int { return in.opts.MaxBatch }
 
+// ErrNotReady: this process takes no work yet, or no more.
+var ErrNotReady = errors.New("not ready")
+
 // Ready returns nil if Redis answers, the types have been loaded, and the
-// process is not shutting down.
+// process is not shutting down; else ErrNotReady or queue.ErrUnavailable.
 func (in *Intake) Ready(ctx context.Context) error {
 	select {
 	case <-in.opts.Draining:
-		return fmt.Errorf("%w: this dispatcher is shutting down", queue.ErrUnavailable)
+		return fmt.Errorf("%w: this dispatcher is shutting down", ErrNotReady)
 	default:
+	}
+	if err := in.opts.Queue.Ping(ctx); err != nil {
+		return err
 	}
 	select {
 	case <-in.opts.Directory.Ready():
+		return nil
 	default:
-		return fmt.Errorf("%w: the job types have not been loaded yet", queue.ErrUnavailable)
+		return fmt.Errorf("%w: the job types have not been loaded yet", ErrNotReady)
 	}
-	return in.opts.Queue.Ping(ctx)
 }
 
 // known returns a type if the caller may do that with it; the right is checked

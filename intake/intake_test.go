@@ -297,6 +297,19 @@ func TestRedisAwayIsUnavailable(t *testing.T) {
 	}
 }
 
+func TestNotReadySaysWhy(t *testing.T) {
+	w := newWorld(t, nil)
+	if err := w.Ready(t.Context()); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "types have not been loaded") {
+		t.Errorf("before the types are loaded: %v", err)
+	}
+	draining := make(chan struct{})
+	close(draining)
+	w.opts.Draining = draining
+	if err := w.Ready(t.Context()); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "shutting down") {
+		t.Errorf("while shutting down: %v", err)
+	}
+}
+
 func TestOptionsNameTheField(t *testing.T) {
 	good := newWorld(t, nil).opts
 	for field, change := range map[string]func(*Options){

@@ -188,6 +188,9 @@ func why(j *queue.Job, s queue.Stats, pausedReason string) string {
 	case queue.Cancelled:
 		return "It was cancelled."
 	case queue.Dead:
+		if j.Attempt == 1 {
+			return "It is dead after its first attempt: " + j.LastError
+		}
 		return fmt.Sprintf("It is dead after %d failed attempts: %s", j.Attempt, j.LastError)
 	case queue.Scheduled:
 		if j.Attempt > 0 || j.Lost > 0 {
