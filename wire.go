@@ -255,13 +255,19 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 
 // typesFrom registers the types file's types.
 func (d *Deetoo) typesFrom(ctx context.Context, specs []registry.Spec) ([]string, error) {
+	if len(specs) == 0 {
+		return nil, nil
+	}
 	changed, err := d.intake.TypesFrom(ctx, specs)
 	for _, s := range specs {
 		if slices.Contains(changed, s.Name) && !s.HasSecret() {
 			d.opts.Logger.Warn("a type of the file names no secret: unless it had one, its deliveries are signed with a new one that nobody has seen; give it one in the file", "type", s.Name)
 		}
 	}
-	return changed, err
+	if err != nil {
+		return changed, fmt.Errorf("%s: %w", d.opts.TypesFile, err)
+	}
+	return changed, nil
 }
 
 // startPatience is how long Start waits for Redis before it goes on without.

@@ -74,22 +74,8 @@ func (a *API) legacyPush(r *request) error {
 
 // legacyPushID takes one job under the ID in the path.
 func (a *API) legacyPushID(r *request) error {
-	typ, id, err := r.typAndID()
+	job, err := a.jobOfPath(r, intake.DecodeLegacyJob)
 	if err != nil {
-		return err
-	}
-	if err := a.intake.CanPush(r.ctx, r.who, typ); err != nil {
-		return err
-	}
-	body, _, err := r.body(a.intake.MaxJobSize()+maxEnvelope, mediaJSON)
-	if err != nil {
-		return err
-	}
-	job, err := a.oneJob(r, typ, body, intake.DecodeLegacyJob)
-	if err != nil {
-		return err
-	}
-	if err := setID(&job, id); err != nil {
 		return err
 	}
 	receipt, err := a.push1(r, job)

@@ -51,25 +51,31 @@ func (a *API) pushJobs(r *request) error {
 
 // putJob takes one job under the ID in the path.
 func (a *API) putJob(r *request) error {
-	typ, id, err := r.typAndID()
+	job, err := a.jobOfPath(r, intake.DecodeJob)
 	if err != nil {
-		return err
-	}
-	if err := a.intake.CanPush(r.ctx, r.who, typ); err != nil {
-		return err
-	}
-	body, _, err := r.body(a.intake.MaxJobSize()+maxEnvelope, mediaJSON)
-	if err != nil {
-		return err
-	}
-	job, err := a.oneJob(r, typ, body, intake.DecodeJob)
-	if err != nil {
-		return err
-	}
-	if err := setID(&job, id); err != nil {
 		return err
 	}
 	return a.pushOne(r, job)
+}
+
+// jobOfPath reads the job of a request that has its ID in the path.
+func (a *API) jobOfPath(r *request, decode decodeFunc) (queue.Job, error) {
+	typ, id, err := r.typAndID()
+	if err != nil {
+		return queue.Job{}, err
+	}
+	if err := a.intake.CanPush(r.ctx, r.who, typ); err != nil {
+		return queue.Job{}, err
+	}
+	body, _, err := r.body(a.intake.MaxJobSize()+maxEnvelope, mediaJSON)
+	if err != nil {
+		return queue.Job{}, err
+	}
+	job, err := a.oneJob(r, typ, body, decode)
+	if err != nil {
+		return queue.Job{}, err
+	}
+	return job, setID(&job, id)
 }
 
 // setID gives the job the ID of its address, which its body may repeat.

@@ -129,9 +129,12 @@ func TestTypesFileAndSIGHUP(t *testing.T) {
 			t.Errorf("%s: concurrency %d: a bad file was applied in part", rule, got)
 		}
 	}
-	_, stderr, code := run(t, append(inDir(t.TempDir()), "DEETOO_LISTEN=127.0.0.1:0"), "serve", "--types", file)
-	if code != 1 || !strings.Contains(stderr, file) {
-		t.Errorf("started with a bad file: %d %s", code, stderr)
+	for _, bad := range []string{"types: [", "types:\n  - {name: more, target: 'http://169.254.169.254/'}\n"} {
+		write(bad)
+		_, stderr, code := run(t, append(inDir(t.TempDir()), "DEETOO_LISTEN=127.0.0.1:0"), "serve", "--types", file)
+		if code != 1 || !strings.Contains(stderr, file) {
+			t.Errorf("started with a bad file: %d %s", code, stderr)
+		}
 	}
 }
 
