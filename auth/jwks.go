@@ -171,21 +171,22 @@ func (r *remoteKeys) follow(ctx context.Context) {
 	retry := jwksRetryMin
 	for {
 		err := r.load(ctx)
+		pause := jwksRefresh
+		if err == nil {
+			retry = jwksRetryMin
+		} else {
+			// Logged before anyone who waits is told, so that whoever acts on the failure finds it in the log.
+			if ctx.Err() == nil {
+				r.log.Warn("cannot fetch the JWKS; the keys known so far stay good", "error", err, "retry_in", retry)
+			}
+			pause, retry = retry, min(2*retry, jwksRetryMax)
+		}
 		r.mu.Lock()
 		r.loaded, r.lastErr = r.loaded || err == nil, err
 		close(r.underway)
 		r.underway = nil
 		r.mu.Unlock()
 
-		pause := jwksRefresh
-		if err == nil {
-			retry = jwksRetryMin
-		} else {
-			if ctx.Err() == nil {
-				r.log.Warn("cannot fetch the JWKS; the keys known so far stay good", "error", err, "retry_in", retry)
-			}
-			pause, retry = retry, min(2*retry, jwksRetryMax)
-		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
