@@ -43,21 +43,25 @@ type RetryPolicy struct {
 
 // Configure puts a type's settings in force, unless newer ones are already.
 func (q *Queue) Configure(ctx context.Context, typ string, s Settings) error {
-	paused := "0"
-	if s.Paused {
-		paused = "1"
-	}
 	if s.Retry == (RetryPolicy{}) {
 		s.Retry = RetryPolicy{MaxAttempts: 12, MinBackoff: time.Second, MaxBackoff: time.Hour}
 	}
-	jitter := "1"
-	if s.Retry.NoJitter {
-		jitter = "0"
-	}
-	_, err := q.run(ctx, q.scripts.configure, q.typeKeys(typ, ""),
-		[]any{s.Version, s.Concurrency, paused, s.RetainCount, s.RetainAge.Milliseconds(), q.wakeChannel(), typ,
-			s.Retry.MaxAttempts, s.Retry.MinBackoff.Milliseconds(), s.Retry.MaxBackoff.Milliseconds(), jitter})
+	_, err := q.run(ctx, q.scripts.configure, q.typeKeys(typ, ""), []any{
+		s.Version, q.wakeChannel(), typ,
+		"limit", s.Concurrency, "paused", flag(s.Paused),
+		"keep", s.RetainCount, "age", s.RetainAge.Milliseconds(),
+		"attempts", s.Retry.MaxAttempts, "jitter", flag(!s.Retry.NoJitter),
+		"backoff", s.Retry.MinBackoff.Milliseconds(), "longest", s.Retry.MaxBackoff.Milliseconds(),
+	})
 	return err
+}
+
+// flag is how scripts read a bool.
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
 }
 
 // Stats counts a type's jobs.

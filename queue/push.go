@@ -210,17 +210,34 @@ func appendJob(args []any, j *Job, fresh bool) ([]any, error) {
 
 // callPush runs the script for jobs as appendJob describes them, and returns a receipt each.
 func (q *Queue) callPush(ctx context.Context, typ string, jobs []any) ([]Receipt, error) {
-	args := make([]any, 0, 4+len(jobs))
-	args = append(args, q.wakeChannel(), typ, rememberPush.Milliseconds(), wakeInterval.Milliseconds())
-	args = append(args, jobs...)
-	v, err := q.run(ctx, q.scripts.push, q.typeKeys(typ, "push:"+nonce()), args)
+	answer, err := q.sendPush(ctx, typ, "push:"+nonce(), rememberPush, "", jobs)
 	if err != nil {
 		return nil, err
 	}
+	return decodePush(answer, jobs)
+}
+
+// sendPush runs the script under a request key, which is remembered for ttl with the note.
+func (q *Queue) sendPush(ctx context.Context, typ, request string, ttl time.Duration, note string, jobs []any) (string, error) {
+	args := make([]any, 0, 5+len(jobs))
+	args = append(args, q.wakeChannel(), typ, ttl.Milliseconds(), wakeInterval.Milliseconds(), note)
+	args = append(args, jobs...)
+	v, err := q.run(ctx, q.scripts.push, q.typeKeys(typ, request), args)
+	if err != nil {
+		return "", err
+	}
 	answer, ok := v.(string)
+	if !ok {
+		return "", fmt.Errorf("push: unexpected answer %v", v)
+	}
+	return answer, nil
+}
+
+// decodePush reads the script's answer to jobs as appendJob describes them.
+func decodePush(answer string, jobs []any) ([]Receipt, error) {
 	f := strings.Fields(answer)
-	if !ok || len(f) != 1+len(jobs)/argsPerJob {
-		return nil, fmt.Errorf("push: unexpected answer %v", v)
+	if len(f) != 1+len(jobs)/argsPerJob {
+		return nil, fmt.Errorf("push: unexpected answer %q", answer)
 	}
 	now, err := strconv.ParseInt(f[0], 10, 64)
 	if err != nil {

@@ -2,15 +2,23 @@
 -- them. An older version never replaces a newer one.
 --
 -- KEYS  see the prelude
--- ARGV  1 version, 2 limit, 3 paused (1/0), 4 finished jobs kept, 5 their age (ms), 6 channel, 7 type,
---       8 attempts before a job is dead, 9 and 10 shortest and longest backoff (ms), 11 jitter (1/0)
+-- ARGV  1 version, 2 channel, 3 type, then pairs: a field of control and its value ("" for none)
 -- Returns 1 if the settings are now in force, 0 if newer ones already were
 local version = tonumber(call('HGET', CONTROL, 'version') or -1)
 if version > tonumber(ARGV[1]) then return 0 end
-call('HSET', CONTROL, 'version', ARGV[1], 'limit', ARGV[2], 'paused', ARGV[3], 'keep', ARGV[4], 'age', ARGV[5],
-  'attempts', ARGV[8], 'backoff', ARGV[9], 'longest', ARGV[10], 'jitter', ARGV[11])
+local set = {'version', ARGV[1]}
+for i = 4, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    call('HDEL', CONTROL, ARGV[i])
+  else
+    set[#set + 1] = ARGV[i]
+    set[#set + 1] = ARGV[i + 1]
+  end
+end
+call('HSET', CONTROL, unpack(set))
 if version < tonumber(ARGV[1]) then
-  retain(clock(), tonumber(ARGV[4]), tonumber(ARGV[5]), 1000)
-  call('PUBLISH', ARGV[6], ARGV[7])
+  local kept = call('HMGET', CONTROL, 'keep', 'age')
+  retain(clock(), tonumber(kept[1]), tonumber(kept[2]), 1000)
+  call('PUBLISH', ARGV[2], ARGV[3])
 end
 return 1

@@ -2,11 +2,12 @@
 --
 -- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 channel to wake lanes on, 2 type, 3 how long to remember the answer (ms),
---       4 the time between two wakes while jobs wait (ms),
+--       4 the time between two wakes while jobs wait (ms), 5 a note to remember with the answer ("" none),
 --       then six a job: id, "1" if the id is freshly made (nothing to look up), list number,
 --       when ("" now, "@ms" at, "+ms" after), options\ndata, blob ("" if the data is inline)
 -- Returns a string "now answer answer …", an answer a job:
---       n<ms> new, r<ms> replaced, each with its wait in ms; a: active, nothing changed
+--       n<ms> new, r<ms> replaced, each with its wait in ms; a: active, nothing changed; with a note, after a
+--       newline, that of the request that was first of its key: only that one did anything
 local known = call('GET', REQUEST)
 if known then return known end
 
@@ -23,7 +24,7 @@ local function flush()
   if #blobs > 0 then call('HSET', BLOBS, unpack(blobs)); blobs = {} end
 end
 
-for i = 5, #ARGV, 6 do
+for i = 6, #ARGV, 6 do
   local id, fresh, p, when, body, blob = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local wait = 0
   if when ~= '' then
@@ -91,6 +92,7 @@ for p = 1, 5 do
 end
 if earliest and lower_due(earliest) then wake = true end
 local answer = table.concat(out, ' ')
+if ARGV[5] ~= '' then answer = answer .. '\n' .. ARGV[5] end
 call('SET', REQUEST, answer, 'PX', ARGV[3])
 if wake then
   call('HSET', CONTROL, 'woke', enqueued)

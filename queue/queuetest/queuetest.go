@@ -33,7 +33,7 @@ type Engine struct {
 func Run(t *testing.T, e Engine) {
 	tests := map[string]func(*env){}
 	for _, group := range []map[string]func(*env){
-		pushTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
+		pushTests(), onceTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
 		leaseTests(), callbackTests(), retryTests(), repeatTests(), adminTests(), listenTests(),
 	} {
 		for name, test := range group {
