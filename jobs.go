@@ -2,9 +2,12 @@ package deetoo
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 
 	"github.com/deetoo/deetoo/auth"
 	"github.com/deetoo/deetoo/intake"
+	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 )
 
@@ -30,6 +33,32 @@ func (j *Jobs) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 		return nil, err
 	}
 	return in.Push(ctx, auth.System(), jobs)
+}
+
+// PushOnce is Push for jobs of one type under an idempotency key of 1 to 255
+// printable ASCII characters: the first call with the key stores them, and each repetition with
+// the same jobs within 24 hours, from any process, changes nothing and gets the receipts of the first, marked
+// as Replayed. With other jobs it is queue.ErrKeyReused; a RunAt that is computed anew makes them others, a Delay does not.
+func (j *Jobs) PushOnce(ctx context.Context, key string, jobs ...Job) ([]Receipt, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, err
+	}
+	content, err := json.Marshal(jobs)
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	if len(jobs) == 0 {
+		return nil, nil
+	}
+	items := make([]intake.Item, len(jobs))
+	for i, job := range jobs {
+		items[i].Job = job
+		if job.Type != jobs[0].Type {
+			items[i].Err = invalid.Errorf("type", "must be the same for all jobs under one key")
+		}
+	}
+	return in.PushOnce(ctx, auth.System(), jobs[0].Type, intake.Once{Key: key, Scope: "library", Content: content}, items)
 }
 
 // Get returns a job with its data and result, or queue.ErrNotFound.

@@ -67,6 +67,8 @@ func problemOf(err error) (p *problem, known bool) {
 		return p, true
 	case errors.Is(err, queue.ErrEnded):
 		return newProblem("attempt-ended", queue.ErrEnded.Error()), true
+	case errors.Is(err, queue.ErrKeyReused):
+		return newProblem("idempotency-key-reused", queue.ErrKeyReused.Error()), true
 	case errors.Is(err, queue.ErrNotEmpty):
 		return newProblem("type-not-empty", err.Error()), true
 	}

@@ -40,13 +40,13 @@ func (a *API) legacyPush(r *request) error {
 		if err != nil {
 			return err
 		}
-		receipt, err := a.push1(r, job)
+		receipt, err := a.push1(r, body, job)
 		if err != nil {
 			return err
 		}
 		return r.legacyOK(legacyView{ID: receipt.ID})
 	}
-	items, err := intake.DecodeBatch(typ, body, false, a.intake.MaxBatch(), intake.DecodeLegacyJob)
+	items, err := a.batch(r, typ, body, false, intake.DecodeLegacyJob)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (a *API) legacyPush(r *request) error {
 			return intake.InItem(items[i].Err, i)
 		}
 	}
-	receipts, err := a.pushItems(r, items)
+	receipts, err := a.push(r, typ, body, items)
 	if err != nil {
 		return err
 	}
@@ -74,11 +74,11 @@ func (a *API) legacyPush(r *request) error {
 
 // legacyPushID takes one job under the ID in the path.
 func (a *API) legacyPushID(r *request) error {
-	job, err := a.jobOfPath(r, intake.DecodeLegacyJob)
+	job, body, err := a.jobOfPath(r, intake.DecodeLegacyJob)
 	if err != nil {
 		return err
 	}
-	receipt, err := a.push1(r, job)
+	receipt, err := a.push1(r, body, job)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ func kinds() []kind {
 		{"version-mismatch", 412, "Changed meanwhile", "The job type is not at the version in If-Match, or exists although If-None-Match says it must not; version is the current one, absent if there is no such type."},
 		{"too-large", 413, "Too large", "The body, or the data of one job, is larger than allowed; the rule says how large it may be."},
 		{"unsupported-media-type", 415, "Unsupported media type", "The Content-Type is none that is read here, or the body is compressed, which is not."},
+		{"idempotency-key-reused", 422, "Idempotency key was used", "The Idempotency-Key came within the last 24 hours with another body, from the same caller to the same address. Nothing was stored. A new request needs a new key; a repetition must be the same, byte for byte."},
 		{"headers-too-large", 431, "Headers too large", "The request line and headers are larger than the server reads."},
 		{"internal", 500, "Internal error", "The mistake is on this side. The log has more under the request_id."},
 		{"store-full", 503, "Store is full", "The store has reached its memory limit and takes no new jobs for now; those there are go on. Retry-After says when to try again."},

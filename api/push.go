@@ -46,36 +46,35 @@ func (a *API) pushJobs(r *request) error {
 	if err != nil {
 		return err
 	}
-	return a.pushOne(r, job)
+	return a.pushOne(r, body, job)
 }
 
 // putJob takes one job under the ID in the path.
 func (a *API) putJob(r *request) error {
-	job, err := a.jobOfPath(r, intake.DecodeJob)
+	job, body, err := a.jobOfPath(r, intake.DecodeJob)
 	if err != nil {
 		return err
 	}
-	return a.pushOne(r, job)
+	return a.pushOne(r, body, job)
 }
 
-// jobOfPath reads the job of a request that has its ID in the path.
-func (a *API) jobOfPath(r *request, decode decodeFunc) (queue.Job, error) {
+// jobOfPath reads the job of a request that has its ID in the path, and returns its body, too.
+func (a *API) jobOfPath(r *request, decode decodeFunc) (job queue.Job, body []byte, err error) {
 	typ, id, err := r.typAndID()
 	if err != nil {
-		return queue.Job{}, err
+		return job, nil, err
 	}
 	if err := a.intake.CanPush(r.ctx, r.who, typ); err != nil {
-		return queue.Job{}, err
+		return job, nil, err
 	}
-	body, _, err := r.body(a.intake.MaxJobSize()+maxEnvelope, mediaJSON)
-	if err != nil {
-		return queue.Job{}, err
+	if body, _, err = r.body(a.intake.MaxJobSize()+maxEnvelope, mediaJSON); err != nil {
+		return job, nil, err
 	}
-	job, err := a.oneJob(r, typ, body, decode)
-	if err != nil {
-		return queue.Job{}, err
+	if job, err = a.oneJob(r, typ, body, decode); err != nil {
+		return job, nil, err
 	}
-	return job, setID(&job, id)
+	err = setID(&job, id)
+	return job, body, err
 }
 
 // setID gives the job the ID of its address, which its body may repeat.
@@ -110,8 +109,8 @@ func isArray(body []byte) bool {
 	return len(body) > 0 && body[0] == '['
 }
 
-func (a *API) pushOne(r *request, job queue.Job) error {
-	receipt, err := a.push1(r, job)
+func (a *API) pushOne(r *request, body []byte, job queue.Job) error {
+	receipt, err := a.push1(r, body, job)
 	if err != nil {
 		return err
 	}
@@ -124,8 +123,8 @@ func (a *API) pushOne(r *request, job queue.Job) error {
 }
 
 // push1 stores one job; whatever was wrong with it is the error.
-func (a *API) push1(r *request, job queue.Job) (queue.Receipt, error) {
-	receipts, err := a.intake.Push(r.ctx, r.who, []queue.Job{job})
+func (a *API) push1(r *request, body []byte, job queue.Job) (queue.Receipt, error) {
+	receipts, err := a.push(r, job.Type, body, []intake.Item{{Job: job}})
 	if err != nil {
 		return queue.Receipt{}, err
 	}
@@ -133,11 +132,11 @@ func (a *API) push1(r *request, job queue.Job) (queue.Receipt, error) {
 }
 
 func (a *API) pushBatch(r *request, typ string, body []byte, ndjson bool) error {
-	items, err := intake.DecodeBatch(typ, body, ndjson, a.intake.MaxBatch(), intake.DecodeJob)
+	items, err := a.batch(r, typ, body, ndjson, intake.DecodeJob)
 	if err != nil {
 		return err
 	}
-	receipts, err := a.pushItems(r, items)
+	receipts, err := a.push(r, typ, body, items)
 	if err != nil {
 		return err
 	}
@@ -163,19 +162,32 @@ func (a *API) pushBatch(r *request, typ string, body []byte, ndjson bool) error 
 	return r.json(status, view)
 }
 
+// batch reads the body of a request for many jobs.
+func (a *API) batch(r *request, typ string, body []byte, ndjson bool, decode decodeFunc) ([]intake.Item, error) {
+	items, err := intake.DecodeBatch(typ, body, ndjson, a.intake.MaxBatch(), decode)
+	if err != nil {
+		return nil, err
+	}
+	parent := r.traceparent()
+	for i := range items {
+		if items[i].Err == nil {
+			trace(&items[i].Job, parent)
+		}
+	}
+	return items, nil
+}
+
 // pushItems stores the items that are jobs and returns a receipt for each item. The
 // error is for the whole: nothing got in, or nobody knows of any.
 func (a *API) pushItems(r *request, items []intake.Item) ([]queue.Receipt, error) {
 	receipts := make([]queue.Receipt, len(items))
 	jobs := make([]queue.Job, 0, len(items))
 	index := make([]int, 0, len(items))
-	parent := r.traceparent()
 	for i, item := range items {
 		if item.Err != nil {
 			receipts[i].Err = item.Err
 			continue
 		}
-		trace(&item.Job, parent)
 		jobs = append(jobs, item.Job)
 		index = append(index, i)
 	}

@@ -174,6 +174,9 @@ type Receipt struct {
 	RunAt time.Time
 	// Replaced says that a job of that ID existed and was replaced.
 	Replaced bool
+	// Replayed says that this is the receipt of an earlier push under the same
+	// key, and that nothing was done now; see PushOnce.
+	Replayed bool
 	// Err is nil if the job is safely in Redis. ErrActive: a job of that ID is
 	// running now, and nothing was changed. Other errors: it is unknown whether
 	// the job got in; pushing it again with the same ID is safe.

@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/deetoo/deetoo/invalid"
 )
@@ -23,6 +26,8 @@ type Once struct {
 	Fingerprint string
 	// TTL is how long the key is remembered, counted from the first push.
 	TTL time.Duration
+	// Memo is kept with the key, for the caller to find there; see Recall.
+	Memo string
 }
 
 // PushOnce is Push for jobs of one type that come under a key: the first push does
@@ -59,7 +64,7 @@ func (q *Queue) PushOnce(ctx context.Context, o Once, jobs ...Job) ([]Receipt, e
 				return receipts, err
 			}
 		}
-		got, err := q.pushOnce(ctx, jobs[0].Type, o, len(receipts), args)
+		got, err := q.pushOnce(ctx, o, jobs, len(receipts), args)
 		if err != nil {
 			return receipts, err
 		}
@@ -70,26 +75,91 @@ func (q *Queue) PushOnce(ctx context.Context, o Once, jobs ...Job) ([]Receipt, e
 }
 
 // pushOnce pushes the jobs that begin at the nth of those under the key.
-func (q *Queue) pushOnce(ctx context.Context, typ string, o Once, nth int, args []any) ([]Receipt, error) {
-	sum := sha256.Sum256([]byte(o.Key))
-	request := "once:" + hex.EncodeToString(sum[:16]) + ":" + strconv.Itoa(nth)
-	note := make([]string, 1, 1+len(args)/argsPerJob)
-	note[0] = "=" + o.Fingerprint
+func (q *Queue) pushOnce(ctx context.Context, o Once, jobs []Job, nth int, args []any) ([]Receipt, error) {
+	mine := onceNote{fingerprint: o.Fingerprint, nonce: nonce(), total: len(jobs)}
 	for i := 0; i < len(args); i += argsPerJob {
-		note = append(note, args[i].(string))
+		mine.ids = append(mine.ids, args[i].(string))
 	}
-	answer, err := q.sendPush(ctx, typ, request, o.TTL, strings.Join(note, " "), args)
+	if nth == 0 {
+		mine.memo = o.Memo
+	}
+	answer, err := q.sendPush(ctx, jobs[0].Type, o.request(nth), o.TTL, mine.String(), args)
 	if err != nil {
 		return nil, err
 	}
-	answer, first, _ := strings.Cut(answer, "\n")
-	ids := strings.Fields(first)
-	if len(ids) != len(note) || ids[0] != note[0] {
+	receipts, first, err := decodeOnce(answer, o)
+	if err != nil {
+		return nil, err
+	}
+	if len(receipts) != len(mine.ids) {
 		return nil, ErrKeyReused
 	}
-	receipts, err := decodePush(answer, args)
 	for i := range receipts {
-		receipts[i].ID = ids[1+i]
+		receipts[i].Replayed = first.nonce != mine.nonce
 	}
-	return receipts, err
+	return receipts, nil
+}
+
+// Recall returns the receipts and the memo of a push of jobs of that type which
+// was made under the key: no receipts if there was none, or none that was completed. Like PushOnce,
+// it refuses a key with another fingerprint. TTL and Memo are not looked at.
+func (q *Queue) Recall(ctx context.Context, typ string, o Once) (receipts []Receipt, memo string, err error) {
+	for total := -1; len(receipts) != total; {
+		answer, err := q.client.Get(ctx, q.typeKeys(typ, o.request(len(receipts)))[keyCount]).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil, "", nil
+		}
+		if err != nil {
+			return nil, "", Classify(err)
+		}
+		part, first, err := decodeOnce(answer, o)
+		if err != nil {
+			return nil, "", err
+		}
+		if total < 0 {
+			total, memo = first.total, first.memo
+		}
+		receipts = append(receipts, part...)
+	}
+	for i := range receipts {
+		receipts[i].Replayed = true
+	}
+	return receipts, memo, nil
+}
+
+// request names what is remembered of the jobs from the nth on.
+func (o Once) request(nth int) string {
+	sum := sha256.Sum256([]byte(o.Key))
+	return "once:" + hex.EncodeToString(sum[:16]) + ":" + strconv.Itoa(nth)
+}
+
+// onceNote is remembered with the answer to a push under a key: which push was
+// the first, and its IDs.
+type onceNote struct {
+	fingerprint string
+	nonce       string // tells the first push from its repetitions
+	total       int    // jobs under the key
+	ids         []string
+	memo        string
+}
+
+func (n onceNote) String() string {
+	return "=" + n.fingerprint + " " + n.nonce + " " + strconv.Itoa(n.total) + " " + strings.Join(n.ids, " ") + "\n" + n.memo
+}
+
+// decodeOnce reads the script's answer with the note behind it.
+func decodeOnce(answer string, o Once) ([]Receipt, onceNote, error) {
+	answer, text, _ := strings.Cut(answer, "\n")
+	line, memo, _ := strings.Cut(text, "\n")
+	f := strings.Fields(line)
+	if len(f) < 4 || f[0] != "="+o.Fingerprint {
+		return nil, onceNote{}, ErrKeyReused
+	}
+	total, err := strconv.Atoi(f[2])
+	if err != nil {
+		return nil, onceNote{}, fmt.Errorf("push: unexpected note %q", line)
+	}
+	n := onceNote{fingerprint: o.Fingerprint, nonce: f[1], total: total, ids: f[3:], memo: memo}
+	receipts, err := decodePush(answer, len(n.ids), func(i int) string { return n.ids[i] })
+	return receipts, n, err
 }

@@ -214,7 +214,7 @@ func (q *Queue) callPush(ctx context.Context, typ string, jobs []any) ([]Receipt
 	if err != nil {
 		return nil, err
 	}
-	return decodePush(answer, jobs)
+	return decodePush(answer, len(jobs)/argsPerJob, func(i int) string { return jobs[i*argsPerJob].(string) })
 }
 
 // sendPush runs the script under a request key, which is remembered for ttl with the note.
@@ -233,10 +233,10 @@ func (q *Queue) sendPush(ctx context.Context, typ, request string, ttl time.Dura
 	return answer, nil
 }
 
-// decodePush reads the script's answer to jobs as appendJob describes them.
-func decodePush(answer string, jobs []any) ([]Receipt, error) {
+// decodePush reads the script's answer to n jobs; id is the ID of each.
+func decodePush(answer string, n int, id func(int) string) ([]Receipt, error) {
 	f := strings.Fields(answer)
-	if len(f) != 1+len(jobs)/argsPerJob {
+	if len(f) != 1+n {
 		return nil, fmt.Errorf("push: unexpected answer %q", answer)
 	}
 	now, err := strconv.ParseInt(f[0], 10, 64)
@@ -246,7 +246,7 @@ func decodePush(answer string, jobs []any) ([]Receipt, error) {
 	receipts := make([]Receipt, len(f)-1)
 	for i, a := range f[1:] {
 		r := &receipts[i]
-		r.ID = jobs[i*argsPerJob].(string)
+		r.ID = id(i)
 		if a == "a" {
 			r.Err = ErrActive
 			continue

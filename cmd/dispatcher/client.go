@@ -83,6 +83,24 @@ func (c *client) call(ctx context.Context, method, path, contentType string, bod
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	return c.do(req, out)
+}
+
+// push posts jobs, under an idempotency key unless that is empty.
+func (c *client) push(ctx context.Context, path, contentType, key string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, "POST", c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Content-Type", contentType)
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	return c.do(req, out)
+}
+
+func (c *client) do(req *http.Request, out any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("no dispatcher answers at %s: %w", c.base, errors.Unwrap(err))

@@ -21,6 +21,7 @@ type pushCmd struct {
 	When     string        `help:"When it is due: RFC 3339, or Unix milliseconds." xor:"due"`
 	Delay    time.Duration `help:"How long until it is due." xor:"due"`
 	Priority string        `enum:"critical,high,normal,low,lowest" default:"normal" help:"critical, high, normal, low or lowest. Default: ${default}."`
+	Once     string        `name:"idempotency-key" placeholder:"KEY" help:"Push once, however often the same command is repeated within 24 hours: the answer is that of the first."`
 	Batch    bool          `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
 }
 
@@ -64,7 +65,7 @@ func (c *pushCmd) Run(env *environment) error {
 		return err
 	}
 	var receipt json.RawMessage
-	if err := cl.call(env.ctx, "POST", path, "application/json", body, &receipt); err != nil {
+	if err := cl.push(env.ctx, path, "application/json", c.Once, body, &receipt); err != nil {
 		return err
 	}
 	return printJSON(env.stdout, receipt)
@@ -76,7 +77,7 @@ func (c *pushCmd) batch(env *environment, cl *client, path string) error {
 		return err
 	}
 	var answer json.RawMessage
-	if err := cl.call(env.ctx, "POST", path, "application/x-ndjson", body, &answer); err != nil {
+	if err := cl.push(env.ctx, path, "application/x-ndjson", c.Once, body, &answer); err != nil {
 		return err
 	}
 	if err := printJSON(env.stdout, answer); err != nil {

@@ -16,6 +16,7 @@ func onceTests() map[string]func(*env) {
 		"once/many at the same time make one":          onceTogether,
 		"once/a large batch that was cut is completed": onceLarge,
 		"once/the key is forgotten in the end":         onceForgotten,
+		"once/what was pushed can be recalled":         onceRecalled,
 	}
 }
 
@@ -35,6 +36,12 @@ func onceRepeated(v *env) {
 	_, err := v.q.Cancel(v.ctx(), typ, "named")
 	v.ok(err)
 	second := v.once("k", queue.Job{Type: typ}, queue.Job{Type: typ, ID: "named", Delay: time.Hour})
+	for i := range second {
+		if first[i].Replayed || !second[i].Replayed {
+			v.Errorf("replayed: first %v, second %v", first[i].Replayed, second[i].Replayed)
+		}
+		second[i].Replayed = false
+	}
 	if len(first) != 2 || fmt.Sprint(first) != fmt.Sprint(second) || first[1].State != queue.Scheduled || first[0].ID == "" {
 		v.Errorf("first %+v, second %+v", first, second)
 	}
@@ -116,4 +123,56 @@ func onceForgotten(v *env) {
 	}
 	first := push()
 	v.eventually("the key is forgotten", func() bool { return push() != first })
+}
+
+func onceRecalled(v *env) {
+	v.configure(10)
+	o := queue.Once{Key: "k", Fingerprint: "f", TTL: time.Hour, Memo: "two\nlines"}
+	recall := func() ([]queue.Receipt, string) {
+		r, memo, err := v.q.Recall(v.ctx(), typ, o)
+		v.ok(err)
+		return r, memo
+	}
+	if r, memo := recall(); r != nil || memo != "" {
+		v.Errorf("before: %+v, %q", r, memo)
+	}
+	jobs := make([]queue.Job, 600) // more than one call takes
+	for i := range jobs {
+		jobs[i].Type = typ
+	}
+	first, err := v.q.PushOnce(v.ctx(), o, jobs...)
+	v.ok(err)
+	again, memo := recall()
+	if len(again) != 600 || memo != o.Memo {
+		v.Fatalf("%d receipts, memo %q", len(again), memo)
+	}
+	for i := range again {
+		if again[i].ID != first[i].ID || !again[i].RunAt.Equal(first[i].RunAt) || !again[i].Replayed {
+			v.Fatalf("receipt %d: %+v, first %+v", i, again[i], first[i])
+		}
+	}
+	other := o
+	other.Fingerprint = "g"
+	_, _, err = v.q.Recall(v.ctx(), typ, other)
+	v.is(err, queue.ErrKeyReused)
+	// Of a push that was cut short there is nothing to recall, and its repetition completes it.
+	lossy := v.openOn(another(v, v.client, &cutter{on: true}), queue.Options{})
+	half := queue.Once{Key: "half", Fingerprint: "f", TTL: time.Hour}
+	_, err = lossy.PushOnce(v.ctx(), half, jobs...)
+	v.is(err, errCut)
+	o.Key = "half"
+	if r, _ := recall(); r != nil {
+		v.Errorf("recalled %d receipts of a push cut short", len(r))
+	}
+	for i := range jobs {
+		jobs[i].ID = ""
+	}
+	whole, err := v.q.PushOnce(v.ctx(), half, jobs...)
+	v.ok(err)
+	if r, _ := recall(); len(r) != 600 || r[599].ID != whole[599].ID {
+		v.Errorf("recalled %d receipts", len(r))
+	}
+	if s := v.stats(); s.Waiting != 1200 {
+		v.Errorf("%+v", s)
+	}
 }
