@@ -19,8 +19,10 @@ import (
 // trialView is what came of a test delivery.
 type trialView struct {
 	// Verdict is what the answer would have meant for a job.
-	Verdict    string           `json:"verdict"`
-	Error      string           `json:"error,omitempty"`
+	Verdict string `json:"verdict"`
+	Error   string `json:"error,omitempty"`
+	// Row is the row of the type's answers that decided, from 0; absent if none did.
+	Row        *int             `json:"row,omitempty"`
 	DurationMs int64            `json:"duration_ms"`
 	Request    trialRequestView `json:"request"`
 	Response   *trialAnswerView `json:"response,omitempty"`
@@ -81,7 +83,7 @@ func (a *API) testType(r *request) error {
 
 func viewTrial(out dispatch.Outcome, said *webhook.Exchange) trialView {
 	v := trialView{
-		Verdict: verdictName(out.Verdict), Error: out.Err, DurationMs: said.Duration.Milliseconds(),
+		Verdict: verdictName(out.Verdict), Error: out.Err, Row: said.Row, DurationMs: said.Duration.Milliseconds(),
 		Request: trialRequestView{
 			Method: said.Request.Method, URL: said.Request.URL, Headers: joined(said.Request.Header), Body: string(said.Request.Body),
 		},
@@ -104,6 +106,8 @@ func verdictName(v dispatch.Verdict) string {
 		return "release"
 	case dispatch.Accept:
 		return "accept"
+	case dispatch.Snooze:
+		return "snooze"
 	default:
 		return "retry"
 	}

@@ -198,11 +198,16 @@ func TestTestDelivery(t *testing.T) {
 	if l.Type != "email" || !strings.HasPrefix(l.ID, "test-") || l.Token == "" || l.Attempt != 1 || l.Timeout != 20*time.Second || w.sender.typ.Name != "email" {
 		t.Errorf("sent: %+v", l)
 	}
-	for verdict, name := range map[dispatch.Verdict]string{dispatch.Retry: "retry", dispatch.Dead: "dead", dispatch.Pause: "pause", dispatch.Release: "release"} {
+	for verdict, name := range map[dispatch.Verdict]string{dispatch.Retry: "retry", dispatch.Dead: "dead", dispatch.Pause: "pause", dispatch.Release: "release", dispatch.Snooze: "snooze"} {
 		w.sender.out, w.sender.said = dispatch.Outcome{Verdict: verdict, Err: "refused"}, webhook.Exchange{}
-		if m := w.post("/v1/types/email/test", "").want(200).object(); m["verdict"] != name || m["error"] != "refused" || m["response"] != nil {
+		if m := w.post("/v1/types/email/test", "").want(200).object(); m["verdict"] != name || m["error"] != "refused" || m["response"] != nil || m["row"] != nil {
 			t.Errorf("%v", m)
 		}
+	}
+	row := 0
+	w.sender.said = webhook.Exchange{Row: &row}
+	if m := w.post("/v1/types/email/test", "").want(200).object(); m["row"] != 0.0 {
+		t.Errorf("%v", m)
 	}
 	if p := w.post("/v1/types/email/test", `{"date":1}`).wantProblem(400, "invalid"); p.Field != "date" {
 		t.Errorf("field %q", p.Field)

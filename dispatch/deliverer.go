@@ -32,7 +32,14 @@ const (
 	// stays active, leased to it for the type's CallbackLease; the lane has
 	// nothing more to do with it.
 	Accept
+	// Snooze: the job waits for Delay, and it costs no attempt. A job that has
+	// been due for longer than MaxSnooze is retried instead.
+	Snooze
 )
+
+// MaxSnooze bounds how long a job may be put off at no cost, counted from when it
+// was first due: after that a Snooze is a failed attempt as any other.
+const MaxSnooze = 7 * 24 * time.Hour
 
 // Outcome is the result of one attempt.
 type Outcome struct {
@@ -49,6 +56,9 @@ type Outcome struct {
 	// (the endpoint asked for it, with 429 or 503 and Retry-After; capped), and slows
 	// the type down to one job at a time until then.
 	RetryAfter time.Duration
+	// Delay, if positive, is how long this job alone waits for its next attempt.
+	// It goes before RetryAfter and the backoff.
+	Delay time.Duration
 }
 
 // Deliverer makes one attempt at a job and says what came of it. It returns

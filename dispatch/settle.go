@@ -1,11 +1,13 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/deetoo/deetoo/queue"
@@ -58,11 +60,13 @@ func (l *lane) settlement(r result) queue.Settlement {
 	case verdict == Done:
 		s.Verdict, s.Attempt.Outcome = queue.Done, "succeeded"
 		s.Plain = r.lease.Attempt == 1 && r.lease.Lost == 0
+	case verdict == Snooze:
+		s.Verdict, s.Attempt.Outcome, s.Delay = queue.Snooze, "snoozed", cmp.Or(max(o.Delay, 0), max(o.RetryAfter, 0), registry.DefaultSnooze)
 	case verdict == Dead || (verdict == Retry && r.lease.Attempt >= maxAttempts):
 		s.Verdict, s.Attempt.Outcome = queue.Bury, "dead"
 	case verdict == Retry:
 		s.Verdict, s.Attempt.Outcome = queue.Retry, "failed"
-		if s.Delay = o.RetryAfter; s.Delay <= 0 {
+		if s.Delay = cmp.Or(max(o.Delay, 0), max(o.RetryAfter, 0)); s.Delay <= 0 {
 			s.Delay = Backoff(t.Retry, r.lease.Attempt)
 		}
 	default:
@@ -85,7 +89,7 @@ func (l *lane) settlement(r result) queue.Settlement {
 // does the end of this dispatcher count as one.
 func (l *lane) verdict(r result) Verdict {
 	v := r.outcome.Verdict
-	if v < Retry || v > Accept {
+	if v < Retry || v > Snooze || v == Snooze && r.lease.StartedAt.Sub(r.lease.RunAt) > MaxSnooze {
 		v = Retry
 	}
 	if r.calledOff == nil || (v != Retry && v != Release) {
@@ -107,7 +111,11 @@ func (l *lane) pause() {
 	}
 	first := l.gone[0]
 	ctx, cancel := context.WithTimeout(l.d.life, l.patience())
-	err := l.d.opts.Pause(ctx, l.name, fmt.Sprintf("the endpoint answered %d for job %s: it is gone", first.outcome.Status, first.lease.ID))
+	reason := fmt.Sprintf("the endpoint answered %d for job %s: it is gone", first.outcome.Status, first.lease.ID)
+	if first.outcome.Status != http.StatusGone {
+		reason = fmt.Sprintf("the endpoint's answer for job %s says so: %s", first.lease.ID, first.outcome.Err)
+	}
+	err := l.d.opts.Pause(ctx, l.name, reason)
 	cancel()
 	verdict := Release
 	if err != nil {

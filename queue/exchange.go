@@ -27,6 +27,8 @@ const (
 	// Accept: the attempt goes on at its handler, which holds the lease from now
 	// on. It lasts Delay, anew with each Report; when it ends, the attempt has failed.
 	Accept Verdict = 'h'
+	// Snooze: the job waits for Delay, and it costs no attempt.
+	Snooze Verdict = 's'
 )
 
 // Settlement ends an attempt. It counts only if the token is still that of the
@@ -34,7 +36,7 @@ const (
 type Settlement struct {
 	ID, Token string
 	Verdict   Verdict
-	// Delay before the next attempt, for Retry, or the lease of the handler, for
+	// Delay before the next attempt, for Retry and Snooze, or the lease of the handler, for
 	// Accept; to the millisecond.
 	Delay time.Duration
 	// Hold, if positive, makes the type run one job at a time for so long.

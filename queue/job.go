@@ -202,7 +202,7 @@ type Attempt struct {
 	StartedAt int64 `json:"started_at"`
 	// Duration is in milliseconds.
 	Duration int64 `json:"duration_ms"`
-	// Outcome is "succeeded", "failed", "dead", "lost", "released" or "cancelled".
+	// Outcome is "succeeded", "failed", "dead", "lost", "released", "snoozed" or "cancelled".
 	Outcome string `json:"outcome"`
 	// Status is the HTTP status, 0 if there was no response.
 	Status int `json:"status,omitempty"`

@@ -34,6 +34,10 @@ type Spec struct {
 	Completion  string         `json:"completion"`
 	// CallbackLease is [Type.CallbackLease].
 	CallbackLease *Duration `json:"callback_lease,omitzero"`
+	// Answers is [Type.Answers].
+	Answers []Answer `json:"answers,omitzero"`
+	// MaxRetryAfter is [Type.MaxRetryAfter].
+	MaxRetryAfter *Duration `json:"max_retry_after,omitzero"`
 }
 
 // RetrySpec is [Retry] as people write it.
@@ -172,6 +176,8 @@ func (s Spec) build() Type {
 		t.Completion = s.Completion
 	}
 	set(&t.CallbackLease, (*time.Duration)(s.CallbackLease))
+	t.Answers = cloneAnswers(s.Answers)
+	set(&t.MaxRetryAfter, (*time.Duration)(s.MaxRetryAfter))
 	return t
 }
 
@@ -217,6 +223,7 @@ func (t *Type) spec() Spec {
 		Retention: &RetentionSpec{Count: &count, Age: duration(t.Retention.Age)},
 		Paused:    &paused, Description: t.Description, Completion: t.Completion,
 		CallbackLease: duration(t.CallbackLease),
+		Answers:       cloneAnswers(t.Answers), MaxRetryAfter: duration(t.MaxRetryAfter),
 	}
 }
 
@@ -230,7 +237,8 @@ func duration(d time.Duration) *Duration {
 // stay unless the patch brings new ones.
 func mergePatch(old *Type, patch []byte) (Spec, error) {
 	// Decoding the patch by itself finds what is wrong with it in its author's words.
-	if _, err := DecodeSpec(old.Name, patch); err != nil {
+	given, err := DecodeSpec(old.Name, patch)
+	if err != nil {
 		return Spec{}, err
 	}
 	doc, err := json.Marshal(old.View())
@@ -241,5 +249,9 @@ func mergePatch(old *Type, patch []byte) (Spec, error) {
 	if err != nil {
 		return Spec{}, invalid.Errorf("", "is not a JSON merge patch")
 	}
-	return DecodeSpec(old.Name, merged)
+	spec, err := DecodeSpec(old.Name, merged)
+	if given.Answers != nil {
+		spec.Answers = given.Answers // the patch's arrays lose the nulls in them
+	}
+	return spec, err
 }

@@ -18,7 +18,7 @@ const someSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 func TestSpecDefaults(t *testing.T) {
 	for _, in := range []string{
 		`{"target":"http://x.test/"}`,
-		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null}`,
+		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null}`,
 	} {
 		spec, err := DecodeSpec("a", []byte(in))
 		if err != nil {
@@ -98,6 +98,25 @@ func TestSpecRefusals(t *testing.T) {
 		{`{"completion":"async"}`, `completion must be "callback" or "sync"`},
 		{`{"callback_lease":"999ms"}`, "callback_lease must be 1s to 24h"},
 		{`{"callback_lease":"25h"}`, "callback_lease must be 1s to 24h"},
+		{`{"max_retry_after":"999ms"}`, "max_retry_after must be 1s to 168h"},
+		{`{"max_retry_after":"169h"}`, "max_retry_after must be 1s to 168h"},
+		{`{"answers":[` + strings.Repeat(`{"status":409,"then":"done"},`, 20) + `{"status":409,"then":"done"}]}`, "answers must be at most 20 rows"},
+		{`{"answers":[{"then":"done"}]}`, "answers[0] must have a condition"},
+		{`{"answers":[{"status":409}]}`, "answers[0].then must be done, retry, dead, pause or snooze"},
+		{`{"answers":[{"status":409,"then":"done"},{"status":409,"then":"accept"}]}`, "answers[1].then must be"},
+		{`{"answers":[{"status":"soon","then":"done"}]}`, "answers[0].status must be a status such as 409"},
+		{`{"answers":[{"status":409.5,"then":"done"}]}`, "answers[0].status must be a status such as 409"},
+		{`{"answers":[{"status":99,"then":"done"}]}`, "answers[0].status must be within 100 to 599"},
+		{`{"answers":[{"status":"500-600","then":"done"}]}`, "answers[0].status must be within 100 to 599"},
+		{`{"answers":[{"status":"599-500","then":"done"}]}`, "answers[0].status must be within 100 to 599"},
+		{`{"answers":[{"header":{"name":"","equals":"x"},"then":"done"}]}`, "answers[0].header.name must be a header name"},
+		{`{"answers":[{"header":{"name":"a b","equals":"x"},"then":"done"}]}`, "answers[0].header.name must be a header name"},
+		{`{"answers":[{"json":{"field":"a..b","equals":1},"then":"done"}]}`, "answers[0].json.field must be names"},
+		{`{"answers":[{"json":{"field":"a"},"then":"done"}]}`, "answers[0].json.equals must be a string, number"},
+		{`{"answers":[{"json":{"field":"a","equals":{}},"then":"done"}]}`, "answers[0].json.equals must be a string, number"},
+		{`{"answers":[{"status":409,"then":"done","after":"1s"}]}`, "answers[0].after goes with retry and snooze only"},
+		{`{"answers":[{"status":409,"then":"snooze","after":"999ms"}]}`, "answers[0].after must be 1s to 168h"},
+		{`{"answers":[{"status":409,"then":"snooze","afer":"1s"}]}`, "answers[0].afer is not a known field; did you mean after?"},
 		{`{"secret":""}`, `secret must be "whsec_" and base64`},
 		{`{"secret":"hunter2"}`, `secret must be "whsec_" and base64`},
 		{`{"secret":"whsec_c2hvcnQ="}`, `secret must be "whsec_" and base64`},
@@ -168,7 +187,7 @@ func TestViolationsListsAll(t *testing.T) {
 	for _, v := range typ.Violations() {
 		fields = append(fields, v.Field)
 	}
-	want := "[name target concurrency timeout retry.max_attempts retry.min_backoff secrets completion callback_lease]"
+	want := "[name target concurrency timeout retry.max_attempts retry.min_backoff secrets completion callback_lease max_retry_after]"
 	if fmt.Sprint(fields) != want {
 		t.Errorf("got %v\nwant %s", fields, want)
 	}
@@ -185,6 +204,8 @@ func full() Type {
 	t.Paused, t.PausedReason = true, "the endpoint is gone"
 	t.Description = "Mail"
 	t.Completion, t.CallbackLease = Sync, 90*time.Second
+	t.Answers = []Answer{{Status: &StatusRange{500, 599}, Then: ThenSnooze, After: duration(10 * time.Second)}}
+	t.MaxRetryAfter = 2 * time.Hour
 	t.Version = 7
 	t.CreatedAt = time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.FixedZone("", 3600))
 	t.UpdatedAt = t.CreatedAt.Add(time.Hour)
@@ -221,6 +242,14 @@ func TestOutputForm(t *testing.T) {
   "description": "Mail",
   "completion": "sync",
   "callback_lease": "1m30s",
+  "answers": [
+    {
+      "status": "500-599",
+      "then": "snooze",
+      "after": "10s"
+    }
+  ],
+  "max_retry_after": "2h",
   "version": 7,
   "created_at": "2026-01-02T02:04:05.006Z",
   "updated_at": "2026-01-02T03:04:05.006Z",

@@ -46,6 +46,12 @@ type Type struct {
 	Completion string
 	// CallbackLease is how long a handler that answered 202 may be silent: 1s to 24h. Default: 60s.
 	CallbackLease time.Duration
+	// Answers say what the handler's answers mean, before the contract's own
+	// rules: the first row that fits counts. At most MaxAnswers. Default: none.
+	Answers []Answer
+	// MaxRetryAfter caps what an answer's Retry-After or X-RateLimit-Reset may
+	// ask for: 1s to 7 days. Default: 1h.
+	MaxRetryAfter time.Duration
 
 	// Version rises with every change, across all types. It is the ETag.
 	Version   int64

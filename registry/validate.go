@@ -57,6 +57,8 @@ func (t *Type) Violations() []*invalid.Error {
 	c.rule("paused_reason", textRule(t.PausedReason))
 	c.that(t.Completion == Callback || t.Completion == Sync, "completion", `must be "callback" or "sync"`)
 	c.that(t.CallbackLease >= time.Second && t.CallbackLease <= day, "callback_lease", "must be 1s to 24h")
+	c.answers(t.Answers)
+	c.that(t.MaxRetryAfter >= time.Second && t.MaxRetryAfter <= 7*day, "max_retry_after", "must be 1s to 168h (7 days)")
 	return c
 }
 

@@ -86,6 +86,7 @@ func (t *Type) RedactedTarget() string {
 func (t *Type) Clone() Type {
 	c := *t
 	c.Headers, c.Secrets = maps.Clone(t.Headers), slices.Clone(t.Secrets)
+	c.Answers = cloneAnswers(t.Answers)
 	return c
 }
 
@@ -94,7 +95,8 @@ func (t *Type) same(o *Type) bool {
 	return maps.Equal(t.Headers, o.Headers) && slices.Equal(t.Secrets, o.Secrets) &&
 		t.Name == o.Name && t.Target == o.Target && t.Concurrency == o.Concurrency && t.Timeout == o.Timeout &&
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
-		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease
+		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&
+		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter
 }
 
 // New returns a type with every default set. It has no secret yet: storing it
@@ -104,6 +106,6 @@ func New(name, target string) Type {
 		Name: name, Target: target, Concurrency: 10, Timeout: 30 * time.Second,
 		Retry:      Retry{MaxAttempts: 12, MinBackoff: time.Second, MaxBackoff: time.Hour},
 		Retention:  Retention{Count: 1000, Age: 24 * time.Hour},
-		Completion: Callback, CallbackLease: time.Minute,
+		Completion: Callback, CallbackLease: time.Minute, MaxRetryAfter: time.Hour,
 	}
 }

@@ -18,6 +18,8 @@ type Exchange struct {
 	// Response is nil if there was none.
 	Response *Response
 	Duration time.Duration
+	// Row is the index of the row of the type's answer policy that decided; nil if none did.
+	Row *int
 }
 
 // Request is the request of an Exchange. It is empty if none could be made.

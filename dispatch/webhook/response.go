@@ -21,7 +21,8 @@ const (
 	headerNoRetry = "Deetoo-No-Retry"
 )
 
-// judge reads the response and says what it means.
+// judge reads the response and says what it means: by the type's answer policy,
+// or else by the handler contract.
 //
 // A success counts once its body has arrived, up to MaxResult bytes. If the
 // body breaks off before, the attempt is a Retry: for a handler that answers
@@ -31,11 +32,17 @@ const (
 // its body.
 func (d *Deliverer) judge(ctx context.Context, limit time.Duration, typ *registry.Type, resp *http.Response, ex *Exchange) dispatch.Outcome {
 	body, readErr := d.read(resp)
-	out := d.verdict(typ, resp)
+	out, row := d.policy(typ, resp, body, readErr == nil)
+	if row < 0 {
+		out = d.verdict(typ, resp)
+	}
 	out.Status = resp.StatusCode
 	out.Excerpt = clean(body, d.opts.MaxExcerpt)
 	if ex != nil {
 		ex.Response = showResponse(resp, out.Excerpt)
+		if row >= 0 {
+			ex.Row = &row
+		}
 	}
 	if out.Verdict != dispatch.Done {
 		return out
@@ -92,8 +99,8 @@ func (d *Deliverer) verdict(typ *registry.Type, resp *http.Response) dispatch.Ou
 	case status == http.StatusGone:
 		out.Verdict = dispatch.Pause
 		out.Err += ": the endpoint no longer exists"
-	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
-		out.RetryAfter, _ = parseRetryAfter(resp.Header.Get("Retry-After"), d.opts.Now(), d.opts.MaxRetryAfter)
+	case slowDown(status):
+		out.RetryAfter = d.askedFor(typ, resp)
 	case status >= 300 && status <= 399:
 		out.Err += ": redirects are not followed"
 		if l := resp.Header.Get("Location"); l != "" {

@@ -37,6 +37,10 @@ func TestParseRetryAfter(t *testing.T) {
 		"Sun, 31 Feb 2026 12:00:30 GMT":     {0, false},
 		"Sun, 01 Mar 2026 12:00:30 GMT+999": {0, false},
 		"2026-03-01T12:00:30Z":              {0, false},
+		"1m30s":                             {90 * time.Second, true}, // as Go writes it
+		"250ms":                             {250 * time.Millisecond, true},
+		"-1m":                               {0, true},
+		"1000h":                             {time.Hour, true},
 	} {
 		d, ok := parseRetryAfter(v, now, time.Hour)
 		if d != want.d || ok != want.ok {
@@ -58,4 +62,27 @@ func FuzzParseRetryAfter(f *testing.F) {
 			t.Errorf("%q at %d within %d: %v, %v", v, now, limit, d, ok)
 		}
 	})
+}
+
+func TestParseReset(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for v, want := range map[string]struct {
+		d  time.Duration
+		ok bool
+	}{
+		formatInt(now.Unix() + 90):      {90 * time.Second, true},
+		formatInt(now.Unix() - 1):       {0, true},
+		formatInt(now.Unix() + 1e6):     {time.Hour, true},
+		"999999999":                     {time.Hour, true}, // seconds, though many
+		"30":                            {30 * time.Second, true},
+		"2m":                            {2 * time.Minute, true},
+		"Sun, 01 Mar 2026 12:00:30 GMT": {30 * time.Second, true},
+		"":                              {0, false},
+		"NaN":                           {0, false},
+		"tomorrow":                      {0, false},
+	} {
+		if d, ok := parseReset(v, now, time.Hour); d != want.d || ok != want.ok {
+			t.Errorf("%q: %s, %t", v, d, ok)
+		}
+	}
 }

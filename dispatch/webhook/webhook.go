@@ -61,7 +61,7 @@ type Options struct {
 	// MaxExcerpt is how many bytes of any answer are shown to people: up to
 	// 1,024, which is the default.
 	MaxExcerpt int
-	// MaxRetryAfter caps what a Retry-After may ask for. Default: 1h.
+	// MaxRetryAfter caps what a Retry-After may ask for where the type does not say. Default: 1h.
 	MaxRetryAfter time.Duration
 	// RootCAs verify the targets' certificates. Default: the system's.
 	RootCAs *x509.CertPool

@@ -3,7 +3,7 @@
 --
 -- KEYS  see the prelude; 17 holds this consumer's last answer
 -- ARGV  1 request id, 2 consumer, 3 lease (ms), 4 jobs wanted, 5 lost attempts before a job is dead,
---       then eight a settlement: id, token, verdict (d done, r retry, x dead, l release,
+--       then eight a settlement: id, token, verdict (d done, r retry, s snooze: retry at no cost, x dead, l release,
 --       h hand the lease to the handler), delay (ms; for h the lease),
 --       status, line for the history ("" none), result ("" none), hold (ms: run one job at a time
 --       for so long, 0 no). A first success keeps no line: its record says it all
@@ -78,7 +78,7 @@ local function settle()
       elseif verdict == 'x' then
         rec = record('d', p, b, failed, lost, e, w, ending, tail)
         call('ZADD', DEAD, int(now), id)
-      elseif verdict == 'r' then
+      elseif verdict == 'r' or verdict == 's' then
         rec = record('q', p, b, failed, lost, e, w, '', tail)
         local at_ms = now + tonumber(ARGV[at + 3])
         call('ZADD', SCHEDULED, int(at_ms), id)

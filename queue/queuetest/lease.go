@@ -15,6 +15,7 @@ func leaseTests() map[string]func(*env) {
 		"lease/renewed ones are kept, others named": leaseRenew,
 		"lease/stale tokens change nothing":         leaseStale,
 		"lease/release":                             leaseRelease,
+		"retry/snoozed at no cost":                  retrySnooze,
 		"retry/with delay":                          retryDelay,
 		"retry/history is bounded":                  historyBounded,
 		"retry/history of a first success":          historyFirstSuccess,
@@ -248,5 +249,42 @@ func historyCut(v *env) {
 	a := v.attempts("x")[0]
 	if len(a.Error) != queue.MaxExcerptSize || len(a.Excerpt) != queue.MaxExcerptSize || !strings.HasPrefix(a.Excerpt, "a\ufffd\n\"x") {
 		v.Errorf("error of %d bytes, excerpt %.20q of %d", len(a.Error), a.Excerpt, len(a.Excerpt))
+	}
+}
+
+func retrySnooze(v *env) {
+	v.configure(5)
+	v.push(queue.Job{ID: "x", MaxAttempts: 2})
+	for n := range 3 {
+		l := v.claimOne("x")
+		s := end(l, queue.Snooze)
+		s.Delay, s.Attempt.Status = time.Hour, 409
+		s.Hold = 0
+		before := time.Now()
+		b := v.exchange([]queue.Settlement{s}, 5)
+		if len(b.Leases) != 0 || b.Active != 0 || b.Hold != 0 || b.Next < 59*time.Minute || b.Next > time.Hour {
+			v.Fatalf("%+v", b)
+		}
+		j, h := v.inState("x", queue.Scheduled), v.attempts("x")
+		if d := j.RunAt.Sub(before); j.Attempt != 0 || d < 59*time.Minute || d > 61*time.Minute || len(h) != n+1 || h[n].Outcome != "snoozed" || h[n].N != 1 || h[n].Status != 409 {
+			v.Errorf("%+v, due in %v, %+v", j, d, h)
+		}
+		// A settlement that is repeated changes nothing more.
+		if b := v.exchange([]queue.Settlement{s}, 0); len(b.Stale) != 1 {
+			v.Errorf("%+v", b)
+		}
+		v.ok(v.q.Promote(v.ctx(), typ, "x"))
+	}
+	l := v.claimOne("x")
+	if l.Attempt != 1 || l.RunAt.After(l.StartedAt) {
+		v.Errorf("%+v", l)
+	}
+	_, err := v.q.Cancel(v.ctx(), typ, "x")
+	v.ok(err)
+	s := end(l, queue.Snooze)
+	s.Delay = time.Hour
+	v.settle(s)
+	if j := v.inState("x", queue.Cancelled); j.Attempt != 0 {
+		v.Errorf("%+v", j)
 	}
 }

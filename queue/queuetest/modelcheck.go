@@ -167,7 +167,7 @@ func (c *check) exchange() {
 			break
 		}
 		s := c.drawLease()
-		s.Verdict = rapid.SampledFrom([]queue.Verdict{queue.Done, queue.Retry, queue.Bury, queue.Release, queue.Accept}).Draw(c.T, "verdict")
+		s.Verdict = rapid.SampledFrom([]queue.Verdict{queue.Done, queue.Retry, queue.Bury, queue.Release, queue.Accept, queue.Snooze}).Draw(c.T, "verdict")
 		s.Attempt = queue.Attempt{StartedAt: 1, Outcome: "released"}
 		if j := c.m.jobs[s.ID]; j != nil {
 			s.Attempt.N, s.Attempt.StartedAt, s.Attempt.Duration = j.failed+1, j.started, c.m.now-j.started
@@ -178,6 +178,8 @@ func (c *check) exchange() {
 			s.Result = []byte(rapid.SampledFrom([]string{"", "result", strings.Repeat("r", 9000)}).Draw(c.T, "result"))
 		case queue.Retry:
 			s.Attempt.Outcome, s.Attempt.Status, s.Attempt.Error, s.Delay = "failed", 500, "no", c.delay()
+		case queue.Snooze:
+			s.Attempt.Outcome, s.Attempt.Status, s.Delay = "snoozed", 409, c.delay()
 		case queue.Bury:
 			s.Attempt.Outcome, s.Attempt.Error = "dead", "never"
 		case queue.Accept:

@@ -44,7 +44,7 @@ func (m *model) exchange(done []queue.Settlement, want int, dispatcher string) (
 func (m *model) settle(j *modelJob, s queue.Settlement, dispatcher string) {
 	started := j.started
 	cancelled := j.cancelling && s.Verdict != queue.Done
-	if s.Verdict != queue.Release {
+	if s.Verdict != queue.Release && s.Verdict != queue.Snooze {
 		j.failed++
 	}
 	if s.Attempt.Outcome != "" {
@@ -64,7 +64,7 @@ func (m *model) settle(j *modelJob, s queue.Settlement, dispatcher string) {
 		m.end(j, queue.Succeeded, started)
 	case s.Verdict == queue.Bury:
 		m.end(j, queue.Dead, started)
-	case s.Verdict == queue.Retry:
+	case s.Verdict == queue.Retry || s.Verdict == queue.Snooze:
 		j.state, j.due = queue.Scheduled, m.now+s.Delay.Milliseconds()
 	default:
 		m.waitFirst(j)

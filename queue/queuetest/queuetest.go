@@ -176,7 +176,7 @@ func (v *env) settle(s queue.Settlement) {
 
 // end makes a settlement with the history a dispatcher writes.
 func end(l queue.Lease, verdict queue.Verdict) queue.Settlement {
-	outcome := map[queue.Verdict]string{queue.Done: "succeeded", queue.Retry: "failed", queue.Bury: "dead", queue.Release: ""}[verdict]
+	outcome := map[queue.Verdict]string{queue.Done: "succeeded", queue.Retry: "failed", queue.Bury: "dead", queue.Snooze: "snoozed", queue.Release: ""}[verdict]
 	a := queue.Attempt{N: l.Attempt, StartedAt: l.StartedAt.UnixMilli(), Outcome: outcome, Status: 200}
 	if verdict == queue.Retry || verdict == queue.Bury {
 		a.Status, a.Error = 500, "boom "+l.ID
