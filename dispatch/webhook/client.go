@@ -27,7 +27,8 @@ const (
 	idleTimeout = 4 * time.Second
 )
 
-// newTransport makes the transport of all targets. It speaks HTTP/1.1 only, so
+// newTransport makes the settings of the transport of all targets, and the transport of those that
+// package http1 leaves to net/http: TLS and large bodies. It speaks HTTP/1.1 only, so
 // that attempts do not share the fate of one connection; it uses no proxy,
 // since a proxy would dial behind the guard's back; and it does not inflate
 // answers, so that a compressed bomb stays small.
@@ -51,7 +52,7 @@ func newTransport(o Options, g guard) *http.Transport {
 // tried once more after a tenth of a second, which bridges the restart of a
 // handler; nothing else is, because anything else may have reached the handler.
 // A response of any status comes back as it is.
-func newClient(t *http.Transport) *retryablehttp.Client {
+func newClient(t http.RoundTripper) *retryablehttp.Client {
 	return &retryablehttp.Client{
 		HTTPClient: &http.Client{
 			Transport:     roundTripper{t},
@@ -81,7 +82,7 @@ func dialRefused(err error) bool {
 //
 // It also redacts Location before net/http sees it, which would quote it, query
 // and all, in the error about one it cannot parse.
-type roundTripper struct{ transport *http.Transport }
+type roundTripper struct{ transport http.RoundTripper }
 
 // RoundTrip does what http.RoundTripper says.
 func (r roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -21,6 +21,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/internal/http1"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -125,7 +126,8 @@ func (o Options) Validate() error {
 type Deliverer struct {
 	opts      Options
 	guard     guard
-	transport *http.Transport
+	transport *http.Transport // what is out of the ordinary, and all settings
+	wire      *http1.Transport
 	client    *retryablehttp.Client
 	types     *lru.Cache[string, *prepared]
 }
@@ -138,7 +140,8 @@ func New(o Options) (*Deliverer, error) {
 	o = o.withDefaults()
 	d := &Deliverer{opts: o, guard: newGuard(o)}
 	d.transport = newTransport(o, d.guard)
-	d.client = newClient(d.transport)
+	d.wire = http1.New(d.transport)
+	d.client = newClient(d.wire)
 	var err error
 	if d.types, err = lru.New[string, *prepared](preparedTypes); err != nil {
 		return nil, err
@@ -148,7 +151,7 @@ func New(o Options) (*Deliverer, error) {
 
 // Close closes the idle connections. Attempts in flight are ended by their
 // context, not by Close.
-func (d *Deliverer) Close() { d.transport.CloseIdleConnections() }
+func (d *Deliverer) Close() { d.wire.CloseIdleConnections() }
 
 // Deliver makes one attempt: it POSTs the lease's data to the target of its
 // type and says what the answer means. It never panics.
