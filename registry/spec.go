@@ -38,6 +38,9 @@ type Spec struct {
 	Answers []Answer `json:"answers,omitzero"`
 	// MaxRetryAfter is [Type.MaxRetryAfter].
 	MaxRetryAfter *Duration `json:"max_retry_after,omitzero"`
+	Format        string    `json:"format"`
+	EventSource   string    `json:"event_source"`
+	EventType     string    `json:"event_type"`
 }
 
 // RetrySpec is [Retry] as people write it.
@@ -178,6 +181,10 @@ func (s Spec) build() Type {
 	set(&t.CallbackLease, (*time.Duration)(s.CallbackLease))
 	t.Answers = cloneAnswers(s.Answers)
 	set(&t.MaxRetryAfter, (*time.Duration)(s.MaxRetryAfter))
+	if s.Format != "" {
+		t.Format = s.Format
+	}
+	t.EventSource, t.EventType = s.EventSource, s.EventType
 	return t
 }
 
@@ -224,6 +231,7 @@ func (t *Type) spec() Spec {
 		Paused:    &paused, Description: t.Description, Completion: t.Completion,
 		CallbackLease: duration(t.CallbackLease),
 		Answers:       cloneAnswers(t.Answers), MaxRetryAfter: duration(t.MaxRetryAfter),
+		Format: t.Format, EventSource: t.EventSource, EventType: t.EventType,
 	}
 }
 

@@ -18,7 +18,7 @@ const someSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 func TestSpecDefaults(t *testing.T) {
 	for _, in := range []string{
 		`{"target":"http://x.test/"}`,
-		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null}`,
+		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null,"format":null,"event_source":null,"event_type":null}`,
 	} {
 		spec, err := DecodeSpec("a", []byte(in))
 		if err != nil {
@@ -117,6 +117,16 @@ func TestSpecRefusals(t *testing.T) {
 		{`{"answers":[{"status":409,"then":"done","after":"1s"}]}`, "answers[0].after goes with retry and snooze only"},
 		{`{"answers":[{"status":409,"then":"snooze","after":"999ms"}]}`, "answers[0].after must be 1s to 168h"},
 		{`{"answers":[{"status":409,"then":"snooze","afer":"1s"}]}`, "answers[0].afer is not a known field; did you mean after?"},
+		{`{"format":"cloudevents"}`, `format must be "raw", "cloudevents-binary" or "cloudevents-structured"`},
+		{`{"event_source":"a b"}`, "event_source must be a URI reference"},
+		{`{"event_source":"http://x.test/é"}`, "event_source must be a URI reference"},
+		{`{"event_source":"http://[::1/"}`, "event_source must be a URI reference"},
+		{`{"event_source":"` + long + `"}`, "event_source must be a URI reference of at most 512 bytes"},
+		{`{"event_source":"http://user:hunter2@x.test/"}`, "event_source must not contain a user"},
+		{`{"event_type":"a\u0085b"}`, "event_type must be at most 256 bytes"},
+		{`{"event_type":"a\ufffeb"}`, "event_type must be at most 256 bytes"},
+		{`{"event_type":"` + long + `"}`, "event_type must be at most 256 bytes"},
+		{`{"target":"http://x.test/","format":"cloudevents-binary","headers":{"Ce-Id":"x"}}`, "headers.Ce-Id is set by the dispatcher in this format"},
 		{`{"secret":""}`, `secret must be "whsec_" and base64`},
 		{`{"secret":"hunter2"}`, `secret must be "whsec_" and base64`},
 		{`{"secret":"whsec_c2hvcnQ="}`, `secret must be "whsec_" and base64`},
@@ -187,7 +197,7 @@ func TestViolationsListsAll(t *testing.T) {
 	for _, v := range typ.Violations() {
 		fields = append(fields, v.Field)
 	}
-	want := "[name target concurrency timeout retry.max_attempts retry.min_backoff secrets completion callback_lease max_retry_after]"
+	want := "[name target concurrency timeout retry.max_attempts retry.min_backoff secrets completion callback_lease max_retry_after format]"
 	if fmt.Sprint(fields) != want {
 		t.Errorf("got %v\nwant %s", fields, want)
 	}
@@ -206,6 +216,7 @@ func full() Type {
 	t.Completion, t.CallbackLease = Sync, 90*time.Second
 	t.Answers = []Answer{{Status: &StatusRange{500, 599}, Then: ThenSnooze, After: duration(10 * time.Second)}}
 	t.MaxRetryAfter = 2 * time.Hour
+	t.Format, t.EventSource, t.EventType = CloudEventsStructured, "https://example.org/jobs", "org.example.email"
 	t.Version = 7
 	t.CreatedAt = time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.FixedZone("", 3600))
 	t.UpdatedAt = t.CreatedAt.Add(time.Hour)
@@ -250,6 +261,9 @@ func TestOutputForm(t *testing.T) {
     }
   ],
   "max_retry_after": "2h",
+  "format": "cloudevents-structured",
+  "event_source": "https://example.org/jobs",
+  "event_type": "org.example.email",
   "version": 7,
   "created_at": "2026-01-02T02:04:05.006Z",
   "updated_at": "2026-01-02T03:04:05.006Z",

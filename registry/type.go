@@ -16,6 +16,16 @@ const (
 	Sync = "sync"
 )
 
+// How a delivery carries a job.
+const (
+	// Raw: the job's data as they are.
+	Raw = "raw"
+	// CloudEventsBinary: the job's data as they are, and a CloudEvent's attributes in headers.
+	CloudEventsBinary = "cloudevents-binary"
+	// CloudEventsStructured: a CloudEvent in JSON, with the job's data in it.
+	CloudEventsStructured = "cloudevents-structured"
+)
+
 // Type is a registered job type: where its jobs go, how many at once, and how
 // failures are treated.
 type Type struct {
@@ -52,6 +62,15 @@ type Type struct {
 	// MaxRetryAfter caps what an answer's Retry-After or X-RateLimit-Reset may
 	// ask for: 1s to 7 days. Default: 1h.
 	MaxRetryAfter time.Duration
+	// Format is how a delivery carries the job: Raw, CloudEventsBinary or CloudEventsStructured
+	// (CloudEvents 1.0.2, https://github.com/cloudevents/spec). Default: Raw.
+	Format string
+	// EventSource is the source of the CloudEvents, a URI reference of at most 512 bytes. Default, if
+	// empty: "/deetoo/" and the type's name.
+	EventSource string
+	// EventType is the type of the CloudEvents, of at most 256 bytes: "com.example.email.send".
+	// Default, if empty: the type's name.
+	EventType string
 
 	// Version rises with every change, across all types. It is the ETag.
 	Version   int64

@@ -59,6 +59,7 @@ func (t *Type) Violations() []*invalid.Error {
 	c.that(t.CallbackLease >= time.Second && t.CallbackLease <= day, "callback_lease", "must be 1s to 24h")
 	c.answers(t.Answers)
 	c.that(t.MaxRetryAfter >= time.Second && t.MaxRetryAfter <= 7*day, "max_retry_after", "must be 1s to 168h (7 days)")
+	c.format(t)
 	return c
 }
 

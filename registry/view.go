@@ -96,7 +96,8 @@ func (t *Type) same(o *Type) bool {
 		t.Name == o.Name && t.Target == o.Target && t.Concurrency == o.Concurrency && t.Timeout == o.Timeout &&
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
 		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&
-		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter
+		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter &&
+		t.Format == o.Format && t.EventSource == o.EventSource && t.EventType == o.EventType
 }
 
 // New returns a type with every default set. It has no secret yet: storing it
@@ -107,5 +108,6 @@ func New(name, target string) Type {
 		Retry:      Retry{MaxAttempts: 12, MinBackoff: time.Second, MaxBackoff: time.Hour},
 		Retention:  Retention{Count: 1000, Age: 24 * time.Hour},
 		Completion: Callback, CallbackLease: time.Minute, MaxRetryAfter: time.Hour,
+		Format: Raw,
 	}
 }

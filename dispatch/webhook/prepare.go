@@ -6,6 +6,7 @@ import (
 	"hash"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/deetoo/deetoo/registry"
@@ -52,7 +53,7 @@ func prepare(typ *registry.Type, userAgent string) (*prepared, error) {
 		u.User = nil
 	}
 	for name, value := range typ.Headers {
-		if name = http.CanonicalHeaderKey(name); !contractHeader(name) {
+		if name = http.CanonicalHeaderKey(name); !contractHeader(name) && !(typ.Format == registry.CloudEventsBinary && strings.HasPrefix(name, eventPrefix)) {
 			p.header[name] = value
 		}
 	}

@@ -63,24 +63,25 @@ func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *q
 	if err != nil {
 		return nil, err
 	}
+	m := newMessage(typ, lease)
 	u := *p.url
 	hr := (&http.Request{
 		Method: http.MethodPost, URL: &u, Host: u.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: d.headers(p, typ, lease, limit),
+		Header: d.headers(p, typ, lease, m, limit),
 	}).WithContext(ctx)
 	req, err := retryablehttp.FromRequest(hr)
 	if err != nil {
 		return nil, err
 	}
-	return req, req.SetBody(body(lease))
+	return req, req.SetBody(m.body)
 }
 
 // headers are the type's own and those of the contract.
-func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease, limit time.Duration) http.Header {
+func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease, m message, limit time.Duration) http.Header {
 	const own = 13 // at most so many of the contract
-	h := make(http.Header, len(p.header)+own)
-	values := make([]string, 0, len(p.header)+own) // one allocation for all
+	h := make(http.Header, len(p.header)+own+len(m.attributes))
+	values := make([]string, 0, len(p.header)+own+len(m.attributes)) // one allocation for all
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
@@ -89,21 +90,20 @@ func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease,
 		set(name, value)
 	}
 	now := d.opts.Now()
-	id, ts := messageID(lease), strconv.FormatInt(now.Unix(), 10)
-	set("Content-Type", "application/json")
+	id, ts := m.id, strconv.FormatInt(now.Unix(), 10)
+	for _, a := range m.attributes {
+		set(eventHeader(a.name), eventHeaderValue(a.value))
+	}
+	set("Content-Type", m.contentType)
 	set(headerID, id)
 	set(headerTimestamp, ts)
 	if len(p.signers) > 0 {
-		set(headerSignature, p.sign(id, ts, body(lease)))
+		set(headerSignature, p.sign(id, ts, m.body))
 	}
 	set(headerJobID, escape(lease.ID))
 	set(headerJobType, escape(lease.Type))
 	set(headerAttempt, strconv.Itoa(lease.Attempt))
-	attempts := typ.Retry.MaxAttempts
-	if lease.MaxAttempts > 0 {
-		attempts = lease.MaxAttempts
-	}
-	set(headerMaxAttempts, strconv.Itoa(attempts))
+	set(headerMaxAttempts, strconv.Itoa(maxAttempts(typ, lease)))
 	set(headerDeadline, now.Add(limit).UTC().Format(timeFormat))
 	if !lease.RunAt.IsZero() {
 		set(headerScheduledAt, lease.RunAt.UTC().Format(timeFormat))
@@ -116,6 +116,14 @@ func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease,
 		set(headerTraceparent, lease.Traceparent)
 	}
 	return h
+}
+
+// maxAttempts is the attempt after which the job is dead.
+func maxAttempts(typ *registry.Type, lease *queue.Lease) int {
+	if lease.MaxAttempts > 0 {
+		return lease.MaxAttempts
+	}
+	return typ.Retry.MaxAttempts
 }
 
 // callbackURL is where the handler of this attempt calls back; what it wants is
@@ -145,8 +153,29 @@ func contractHeader(name string) bool {
 	return strings.HasPrefix(name, "Webhook-") || strings.HasPrefix(name, "Deetoo-")
 }
 
-// body is what is sent and signed.
-func body(lease *queue.Lease) []byte {
+// message is what is sent and signed of one attempt, in the type's format.
+type message struct {
+	id, contentType string
+	body            []byte
+	// attributes go into headers: those of a CloudEvent in binary mode.
+	attributes []attribute
+}
+
+func newMessage(typ *registry.Type, lease *queue.Lease) message {
+	m := message{id: messageID(lease), contentType: mediaJSON, body: data(lease)}
+	switch typ.Format {
+	case registry.CloudEventsBinary:
+		m.attributes = append(eventAttributes(typ, lease, m.id), extensions(typ, lease)...)
+	case registry.CloudEventsStructured:
+		m.contentType, m.body = mediaCloudEvent, structured(typ, lease, m.id)
+	}
+	return m
+}
+
+const mediaJSON = "application/json"
+
+// data is the data of the job, as they were pushed.
+func data(lease *queue.Lease) []byte {
 	if len(lease.Data) == 0 {
 		return []byte("null")
 	}

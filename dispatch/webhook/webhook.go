@@ -197,7 +197,11 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 		return dispatch.Outcome{Err: err.Error()}
 	}
 	if ex != nil {
-		ex.Request = showRequest(req, typ, body(lease))
+		sent, err := req.BodyBytes()
+		if err != nil {
+			return dispatch.Outcome{Err: err.Error()}
+		}
+		ex.Request = showRequest(req, typ, sent)
 	}
 
 	resp, err := d.client.Do(req)
