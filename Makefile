@@ -25,9 +25,9 @@ lint:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-# Redis and Chromium are tested against for real; the examples in Python and Node are run.
+# Redis, Chromium and nginx are tested against for real; the examples in Python and Node are run.
 tools:
-	@./.ci/install redis-server:redis-server chromium:chromium python3:python3 node:nodejs
+	@./.ci/install redis-server:redis-server chromium:chromium python3:python3 node:nodejs nginx:nginx-light
 
 # Each fuzz target for a while: make fuzz FUZZTIME=30s
 FUZZTIME ?= 10s
