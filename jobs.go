@@ -105,3 +105,21 @@ func (j *Jobs) List(ctx context.Context, typ string, state queue.State, cursor s
 	}
 	return in.Jobs(ctx, auth.System(), typ, state, cursor, limit)
 }
+
+// DeadGroups returns a page of a type's groups of dead jobs; see queue.Queue.ListDeadGroups.
+func (j *Jobs) DeadGroups(ctx context.Context, typ, cursor string, limit int) (queue.GroupPage, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return queue.GroupPage{}, err
+	}
+	return in.DeadGroups(ctx, auth.System(), typ, cursor, limit)
+}
+
+// Dead returns a page of the dead jobs that a filter lets through; see queue.Queue.ListDead.
+func (j *Jobs) Dead(ctx context.Context, typ string, f queue.DeadFilter, cursor string, limit int) (queue.Page, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return queue.Page{}, err
+	}
+	return in.DeadJobs(ctx, auth.System(), typ, f, cursor, limit)
+}

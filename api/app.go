@@ -85,7 +85,8 @@ func NewApp(o AppOptions) *fiber.App {
 			c.MaxRequestBodySize = min(o.MaxBody, bodyWithoutToken)
 		}
 		// As every EventSource says it: that answer ends when it ends.
-		if !bytes.Contains(h.Peek(fiber.HeaderAccept), []byte("text/event-stream")) {
+		// An export sets its own deadlines, page by page.
+		if path, _, _ := strings.Cut(uri, "?"); !bytes.Contains(h.Peek(fiber.HeaderAccept), []byte("text/event-stream")) && !strings.HasSuffix(path, "/dead/export") {
 			c.WriteTimeout = o.WriteTimeout
 		}
 		return c

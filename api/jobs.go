@@ -1,12 +1,9 @@
 package api
 
 import (
-	"strconv"
-
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/intake"
-	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 )
 
@@ -43,13 +40,16 @@ func (a *API) listJobs(r *request) error {
 	if err != nil {
 		return err
 	}
-	limit := 0
-	if s := r.query("limit"); s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 {
-			return invalid.Errorf("limit", "must be 1 to %d", queue.MaxPage)
-		}
+	limit, err := r.limit()
+	if err != nil {
+		return err
 	}
-	page, err := a.intake.Jobs(r.ctx, r.who, typ, state, r.query("cursor"), limit)
+	var page queue.Page
+	if print := r.query("fingerprint"); print == "" {
+		page, err = a.intake.Jobs(r.ctx, r.who, typ, state, r.query("cursor"), limit)
+	} else if err = checkDeadOnly(state, print); err == nil {
+		page, err = a.intake.DeadJobs(r.ctx, r.who, typ, queue.DeadFilter{Fingerprint: print}, r.query("cursor"), limit)
+	}
 	if err != nil {
 		return err
 	}

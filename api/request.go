@@ -84,6 +84,19 @@ func (r *request) state(byDefault queue.State) (queue.State, error) {
 	return state, nil
 }
 
+// limit returns the query parameter of that name; 0 if absent.
+func (r *request) limit() (int, error) {
+	s := r.query("limit")
+	if s == "" {
+		return 0, nil
+	}
+	limit, err := strconv.Atoi(s)
+	if err != nil || limit < 1 {
+		return 0, invalid.Errorf("limit", "must be 1 to %d", queue.MaxPage)
+	}
+	return limit, nil
+}
+
 // body returns the body, at most limit bytes of one of the media types, and
 // which it is. It is valid until the handler returns. What is compressed is
 // refused and never inflated, since it could be larger than any limit.

@@ -50,7 +50,7 @@ func (a *API) Routes() []Route {
 		{"GET", "/v1/stats", auth.JobsRead, "getStats", nil, a.allStats},
 
 		{"POST", jobs, auth.JobsWrite, "pushJobs", nil, a.pushJobs},
-		{"GET", jobs, auth.JobsRead, "listJobs", []string{"state", "cursor", "limit"}, a.listJobs},
+		{"GET", jobs, auth.JobsRead, "listJobs", []string{"state", "fingerprint", "cursor", "limit"}, a.listJobs},
 		{"POST", jobs + "/purge", auth.JobsWrite, "purgeJobs", []string{"state"}, a.purgeJobs},
 		{"GET", job, auth.JobsRead, "getJob", nil, a.getJob},
 		{"PUT", job, auth.JobsWrite, "putJob", nil, a.putJob},
@@ -59,6 +59,8 @@ func (a *API) Routes() []Route {
 		{"POST", job + "/promote", auth.JobsWrite, "promoteJob", nil, a.promoteJob},
 		{"GET", job + "/attempts", auth.JobsRead, "listAttempts", nil, a.listAttempts},
 		{"GET", job + "/why", auth.JobsRead, "explainJob", nil, a.explainJob},
+		{"GET", typ + "/dead/groups", auth.JobsRead, "listDeadGroups", []string{"cursor", "limit"}, a.deadGroups},
+		{"GET", typ + "/dead/export", auth.JobsRead, "exportDead", []string{"fingerprint", "error", "after", "before"}, a.exportDead},
 		{"POST", typ + "/dead/redrive", auth.JobsWrite, "redriveDead", nil, a.redriveDead},
 		{"POST", typ + "/dead/purge", auth.JobsWrite, "purgeDead", nil, a.purgeDead},
 

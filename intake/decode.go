@@ -115,6 +115,22 @@ func decodeWhen(raw json.RawMessage) (time.Time, error) {
 	return at, nil
 }
 
+// ParseTime reads a time of a query: Unix milliseconds or RFC 3339. The error is an *invalid.Error of the field.
+func ParseTime(field, s string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		ms, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return at, invalid.Errorf(field, "must be Unix milliseconds or an RFC 3339 time")
+		}
+		at = time.UnixMilli(ms)
+	}
+	if at.UTC().Year() < 1970 || at.UTC().Year() > 9999 {
+		return at, invalid.Errorf(field, "must be between 1970 and 9999")
+	}
+	return at, nil
+}
+
 // legacyInput is a job as deetoo's producers write it.
 type legacyInput struct {
 	ID      json.RawMessage `json:"id"`

@@ -55,6 +55,7 @@ type checker struct {
 	heads                           map[string]string // id -> first line of its record
 	blobs, results, history, leases map[string]bool
 	reports                         map[string]bool
+	buried, graves                  map[string]string // see lua/graves.lua
 	badLeases                       []string
 	active, scheduled, dead         map[string]float64
 	waiting                         [5][]string
@@ -85,6 +86,12 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 	if err == nil {
 		c.reports = map[string]bool{}
 		err = scanHash(ctx, client, keys[keyReports], func(id, _ string) { c.reports[id] = true })
+	}
+	for name, set := range map[string]*map[string]string{"buried": &c.buried, "graves": &c.graves} {
+		if err == nil {
+			*set = map[string]string{}
+			err = scanHash(ctx, client, strings.TrimSuffix(keys[keyControl], "control")+name, func(k, v string) { (*set)[k] = v })
+		}
 	}
 	for i, set := range []*map[string]float64{&c.active, &c.scheduled, &c.dead} {
 		if err == nil {
@@ -159,6 +166,7 @@ func (c *checker) check() {
 		}
 	}
 	c.checkOrphans()
+	c.checkGroups()
 	stale := func(field string) int { n, _ := strconv.Atoi(c.control[field]); return n }
 	if n := entries - len(waitingJobs); n != stale("wstale") {
 		c.problem("%d left-over entries in the waiting lists, but %d are counted", n, stale("wstale"))
@@ -200,6 +208,32 @@ func (c *checker) checkOrphans() {
 		if !c.leases[id] {
 			c.problem("job %s is active without a lease", id)
 		}
+	}
+}
+
+// checkGroups holds the groups of dead jobs against the dead.
+func (c *checker) checkGroups() {
+	counts := map[string]int{}
+	for id, fingerprint := range c.buried {
+		counts[fingerprint]++
+		if _, dead := c.dead[id]; !dead {
+			c.problem("job %s is in a group of dead jobs, but not dead", id)
+		}
+	}
+	for id := range c.dead {
+		if c.buried[id] == "" {
+			c.problem("dead job %s is in no group", id)
+		}
+	}
+	for fingerprint, value := range c.graves {
+		g, err := decodeGroup(fingerprint, value)
+		if err != nil || g.Count != counts[fingerprint] {
+			c.problem("group %s of dead jobs has %d, but %d are counted", fingerprint, counts[fingerprint], g.Count)
+		}
+		delete(counts, fingerprint)
+	}
+	for fingerprint, n := range counts {
+		c.problem("group %s of dead jobs has %d, but there is no such group", fingerprint, n)
 	}
 }
 

@@ -94,6 +94,21 @@ func TestFsckFindsDamage(t *testing.T) {
 		"dead, but no job": {func(c redis.UniversalClient, k []string) error {
 			return c.ZAdd(ctx, k[7], redis.Z{Score: 1, Member: "ghost"}).Err()
 		}, "dead holds ghost, which is no job"},
+		"a dead job in no group": {func(c redis.UniversalClient, k []string) error {
+			return c.HDel(ctx, beside(k, "buried"), "dead").Err()
+		}, "dead job dead is in no group"},
+		"in a group, but not dead": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, beside(k, "buried"), "waiting", "other").Err()
+		}, "job waiting is in a group of dead jobs, but not dead"},
+		"a group with one too many": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, beside(k, "graves"), "other", "1 5 6 500 dead\nfailure\nerror").Err()
+		}, "group other of dead jobs has 0, but 1 are counted"},
+		"a group that is not there": {func(c redis.UniversalClient, k []string) error {
+			return c.Del(ctx, beside(k, "graves")).Err()
+		}, "has 1, but there is no such group"},
+		"a group that cannot be read": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, beside(k, "graves"), "other", "junk").Err()
+		}, "group other of dead jobs"},
 		"nobody looks in time": {func(c redis.UniversalClient, k []string) error {
 			return c.HSet(ctx, k[keyControl], "due", "9999999999999").Err()
 		}, "scheduled job scheduled is due before the type is looked at"},
@@ -125,6 +140,11 @@ func TestFsckFindsDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// beside returns a key of the type that is not among the scripts' KEYS.
+func beside(keys []string, name string) string {
+	return strings.TrimSuffix(keys[keyControl], "control") + name
 }
 
 func oneInEachState(ctx context.Context, q *Queue, typ string) error {

@@ -116,9 +116,21 @@ func (q *Queue) List(ctx context.Context, typ string, state State, cursor string
 	if _, err := ParseState(string(state)); err != nil {
 		return Page{}, invalid.Errorf("state", "%s", strings.TrimPrefix(err.Error(), "state "))
 	}
+	page, _, err := q.list(ctx, typ, state, listOptions{}, cursor, limit)
+	return page, err
+}
+
+// listOptions of list.
+type listOptions struct {
+	filter string // of dead jobs, as JSON; "" for all
+	whole  bool   // with all of their data, and their histories
+}
+
+// list is List with options. Of whole jobs it returns the histories, too.
+func (q *Queue) list(ctx context.Context, typ string, state State, o listOptions, cursor string, limit int) (Page, [][]Attempt, error) {
 	at, err := decodeCursor(state, cursor)
 	if err != nil {
-		return Page{}, err
+		return Page{}, nil, err
 	}
 	letters := ""
 	switch state {
@@ -127,35 +139,39 @@ func (q *Queue) List(ctx context.Context, typ string, state State, cursor string
 	case Cancelled:
 		letters = "c"
 	}
-	v, err := q.run(ctx, q.scripts.list, q.typeKeys(typ, ""), []any{statePlace(state), limit, at, letters})
+	v, err := q.run(ctx, q.scripts.list, q.typeKeys(typ, ""), []any{statePlace(state), limit, at, letters, o.filter, flag(o.whole)})
 	if err != nil {
-		return Page{}, err
+		return Page{}, nil, err
 	}
 	r := reply{values: asSlice(v)}
 	var page Page
+	var histories [][]Attempt
 	if next := r.str(); next != "" {
 		page.Next = encodeCursor(state, next)
 	}
 	for r.more() {
 		j := Job{Type: typ, ID: r.str()}
-		rec, score, lease, line := r.str(), r.str(), r.str(), r.str()
+		rec, score, lease, history, blob := r.str(), r.str(), r.str(), r.str(), r.str()
 		if r.err != nil {
 			break
 		}
-		if _, err := decodeRecord(&j, rec, ""); err != nil {
-			return Page{}, fmt.Errorf("job %s of %s: %w", j.ID, typ, err)
+		if _, err := decodeRecord(&j, rec, blob); err != nil {
+			return Page{}, nil, fmt.Errorf("job %s of %s: %w", j.ID, typ, err)
 		}
-		attempts, err := decodeHistory(line)
+		attempts, err := decodeHistory(history)
 		if err != nil {
-			return Page{}, fmt.Errorf("job %s of %s: %w", j.ID, typ, err)
+			return Page{}, nil, fmt.Errorf("job %s of %s: %w", j.ID, typ, err)
 		}
 		j.place(state, score, lease, attempts)
 		page.Jobs = append(page.Jobs, j)
+		if o.whole {
+			histories = append(histories, attempts)
+		}
 	}
 	if r.err != nil {
-		return Page{}, fmt.Errorf("list: %w", r.err)
+		return Page{}, nil, fmt.Errorf("list: %w", r.err)
 	}
-	return page, nil
+	return page, histories, nil
 }
 
 func encodeCursor(s State, at string) string {

@@ -10,6 +10,9 @@ const (
 	keyCount   = 16
 )
 
+// What few types have is not among the KEYS; its scripts derive it from the key of control:
+// buried, graves (see lua/graves.lua).
+
 // keyNames are the parts after the tag, in the order of the scripts' KEYS;
 // lua/prelude.lua says what each holds.
 func keyNames() [keyCount]string {

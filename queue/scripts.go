@@ -17,6 +17,7 @@ type scripts struct {
 	cancel, requeue, redrive, purge, remove *redis.Script
 	get, list, stats, destroy               *redis.Script
 	report, conclude                        *redis.Script
+	deadGroups                              *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real
@@ -27,16 +28,24 @@ func loadScripts(headers bool) (*scripts, error) {
 	if err != nil {
 		return nil, err
 	}
-	conclusion, err := luaFiles.ReadFile("lua/conclusion.lua")
-	if err != nil {
-		return nil, err
+	parts := map[string][]byte{}
+	for _, part := range []string{"graves", "burial", "conclusion"} {
+		if parts[part], err = luaFiles.ReadFile("lua/" + part + ".lua"); err != nil {
+			return nil, err
+		}
+	}
+	// What a script needs beside the prelude, in this order.
+	needs := map[string][]string{
+		"exchange": {"graves", "burial", "conclusion"}, "conclude": {"graves", "burial", "conclusion"},
+		"push": {"graves"}, "requeue": {"graves"}, "redrive": {"graves"}, "purge": {"graves"}, "remove": {"graves"},
+		"list": {"graves"}, "destroy": {"graves"}, "deadgroups": {"graves"},
 	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
 		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
 		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
-		"report": &s.report, "conclude": &s.conclude,
+		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
@@ -46,10 +55,11 @@ func loadScripts(headers bool) (*scripts, error) {
 		if headers && name != "push" {
 			header = "#!lua flags=allow-oom\n"
 		}
-		if name == "exchange" || name == "conclude" {
-			body = append(conclusion[:len(conclusion):len(conclusion)], body...)
+		text := header + string(prelude)
+		for _, part := range needs[name] {
+			text += string(parts[part])
 		}
-		*script = redis.NewScript(header + string(prelude) + string(body))
+		*script = redis.NewScript(text + string(body))
 	}
 	return s, nil
 }

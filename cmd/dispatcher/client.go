@@ -75,35 +75,50 @@ func typePath(typ string, below ...string) string {
 // call sends a request and decodes the answer into out, if that is not nil. An
 // error answer becomes an error in the API's own words.
 func (c *client) call(ctx context.Context, method, path, contentType string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	req, err := c.request(ctx, method, path, contentType, body)
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
 	}
 	return c.do(req, out)
 }
 
 // push posts jobs, under an idempotency key unless that is empty.
 func (c *client) push(ctx context.Context, path, contentType, key string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, "POST", c.base+path, bytes.NewReader(body))
+	req, err := c.request(ctx, "POST", path, contentType, body)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Content-Type", contentType)
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
 	return c.do(req, out)
 }
 
-func (c *client) do(req *http.Request, out any) error {
+func (c *client) request(ctx context.Context, method, path, contentType string, body []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	return req, nil
+}
+
+// send sends a request. The caller closes the answer's body.
+func (c *client) send(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("no dispatcher answers at %s: %w", c.base, errors.Unwrap(err))
+		return nil, fmt.Errorf("no dispatcher answers at %s: %w", c.base, errors.Unwrap(err))
+	}
+	return resp, nil
+}
+
+func (c *client) do(req *http.Request, out any) error {
+	resp, err := c.send(req)
+	if err != nil {
+		return err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)

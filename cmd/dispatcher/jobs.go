@@ -114,13 +114,19 @@ type jobsListCmd struct {
 
 // Run is called by kong.
 func (c *jobsListCmd) Run(env *environment) error {
-	cl, err := c.client()
+	return listJobs(env, c.clientFlags, c.Type, c.State, c.Limit, c.Cursor, url.Values{})
+}
+
+// listJobs prints a page of jobs; q may have further query parameters.
+func listJobs(env *environment, f clientFlags, typ, state string, limit int, cursor string, q url.Values) error {
+	cl, err := f.client()
 	if err != nil {
 		return err
 	}
-	q := url.Values{"state": {c.State}, "limit": {strconv.Itoa(c.Limit)}}
-	if c.Cursor != "" {
-		q.Set("cursor", c.Cursor)
+	q.Set("state", state)
+	q.Set("limit", strconv.Itoa(limit))
+	if cursor != "" {
+		q.Set("cursor", cursor)
 	}
 	var page struct {
 		Jobs []struct {
@@ -133,7 +139,7 @@ func (c *jobsListCmd) Run(env *environment) error {
 		} `json:"jobs"`
 		Next string `json:"next_cursor"`
 	}
-	if err := cl.call(env.ctx, "GET", typePath(c.Type, "jobs")+"?"+q.Encode(), "", nil, &page); err != nil {
+	if err := cl.call(env.ctx, "GET", typePath(typ, "jobs")+"?"+q.Encode(), "", nil, &page); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(env.stdout, 0, 4, 2, ' ', 0)

@@ -36,6 +36,7 @@ type cli struct {
 	Token       tokenCmd       `cmd:"" help:"Print a token for the API and the UI."`
 	Push        pushCmd        `cmd:"" help:"Push a job, or many from standard input."`
 	Jobs        jobsCmd        `cmd:"" help:"List, show, cancel and retry jobs."`
+	Dead        deadCmd        `cmd:"" help:"Look at dead jobs, by how they failed; run them again, export or delete them."`
 	Types       typesCmd       `cmd:"" help:"List, show, register and change job types."`
 	Fsck        fsckCmd        `cmd:"" help:"Check that every job is in exactly one place and nothing is orphaned."`
 	Migrate     migrateCmd     `cmd:"" help:"Move an embedded store into a Redis."`

@@ -36,6 +36,7 @@ local function fail(id, rec, held, now, why, permanent, delay)
     call('RPUSH', FINISHED, id .. ' ' .. int(now))
   elseif state == 'd' then
     call('ZADD', DEAD, int(now), id)
+    buried(id, handed(held) and 202 or 0, why or '', now)
   else
     if not delay then
       delay = math.min(tonumber(policy[3] or 3600000), tonumber(policy[2] or 1000) * 2 ^ math.min(failed - 1, 62))

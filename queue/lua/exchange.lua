@@ -78,6 +78,7 @@ local function settle()
       elseif verdict == 'x' then
         rec = record('d', p, b, failed, lost, e, w, ending, tail)
         call('ZADD', DEAD, int(now), id)
+        buried(id, ARGV[at + 4], line ~= '' and cjson.decode(line).error or '', now)
       elseif verdict == 'r' or verdict == 's' then
         rec = record('q', p, b, failed, lost, e, w, '', tail)
         local at_ms = now + tonumber(ARGV[at + 3])
@@ -139,6 +140,7 @@ local function reap()
       elseif lost >= max_lost then
         call('HSET', JOBS, id, record('d', p, b, failed, lost, e, w, ending, tail))
         call('ZADD', DEAD, int(now), id)
+        buried(id, 0, 'its dispatcher vanished: the lease ended', now)
       else
         call('HSET', JOBS, id, record('q', p, b, failed, lost, e, w, '', tail))
         enqueue_first(id, p)

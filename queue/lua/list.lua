@@ -2,15 +2,18 @@
 --
 -- KEYS  see the prelude
 -- ARGV  1 place (W, S, A, d, f: succeeded and cancelled), 2 at most so many,
---       3 cursor ("" the first page), 4 letters of the states wanted of f ("s", "c", "sc")
--- Returns {next cursor ("" if this was the last page), then five a job: id, record, when due,
---       lease end or died (ms, "" none), lease, last line of its history}
+--       3 cursor ("" the first page), 4 letters of the states wanted of f ("s", "c", "sc"),
+--       5 filter of dead jobs as JSON ("" all): see graves.lua. A page of it may have few jobs, or none, and not be the last,
+--       6 "1" for whole jobs: then a page also ends at 4 MiB
+-- Returns {next cursor ("" if this was the last page), then six a job: id, record, when due,
+--       lease end or died (ms, "" none), lease, last line of its history (whole: all), blob (whole, else "")}
 --
 -- Waiting jobs come in the order they run in but for the kept slots; scheduled and active by time; dead and
 -- finished newest first. A cursor keeps its place while jobs come and go: for sets it is the last
 -- job's time and ID, for lists a position counted from the beginning of the list's life.
 local kind, most, cursor, letters = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local out, seen = {''}, {}
+local filter, whole = ARGV[5] ~= '' and cjson.decode(ARGV[5]), ARGV[6] == '1'
+local out, seen, size = {''}, {}, 0
 
 local function add(id, rec, score)
   if seen[id] then return end
@@ -20,7 +23,9 @@ local function add(id, rec, score)
   out[#out + 1] = rec
   out[#out + 1] = score
   out[#out + 1] = call('HGET', LEASES, id) or ''
-  out[#out + 1] = history and (string.match(history, '^.*\n(.*)$') or history) or ''
+  out[#out + 1] = history and (not whole and string.match(history, '^.*\n(.*)$') or history) or ''
+  out[#out + 1] = whole and string.sub(rec, 3, 3) == 'b' and call('HGET', BLOBS, id) or ''
+  if whole then size = size + #rec + #out[#out] + #out[#out - 1] end
 end
 -- before compares as sets order their members, byte by byte: Lua's < follows the server's locale.
 local function before(a, b)
@@ -31,7 +36,7 @@ local function before(a, b)
   return #a < #b
 end
 
-local function full() return #out > most * 5 end
+local function full() return #out > most * 6 or size >= 4194304 end
 
 local function zset(key, command, rank)
   local start = 0
@@ -50,14 +55,21 @@ local function zset(key, command, rank)
       end
     end
   end
-  local found = call(command, key, start, start + most, 'WITHSCORES')
-  for i = 1, #found, 2 do
-    if full() then
-      out[1] = found[i - 1] .. ' ' .. found[i - 2]
-      break
+  local budget, last = most + 1000, nil
+  while true do
+    local found = call(command, key, start, start + most, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      if full() or budget == 0 then
+        out[1] = last
+        return
+      end
+      local rec = call('HGET', JOBS, found[i])
+      if rec and (not filter or wanted(filter, found[i], found[i + 1])) then add(found[i], rec, found[i + 1]) end
+      last = found[i + 1] .. ' ' .. found[i]
+      budget = budget - 1
     end
-    local rec = call('HGET', JOBS, found[i])
-    if rec then add(found[i], rec, found[i + 1]) end
+    if #found <= 2 * most then return end
+    start = start + most + 1
   end
 end
 

@@ -16,6 +16,7 @@
 --  11-15         list  ids waiting, by priority, critical first
 --  16 reports    hash  id -> what the last attempt that reported anything said:
 --                see report.lua
+--                graves.lua says what buried and graves hold, which few types have
 --  17 request    what the last request of this kind answered, so that a
 --                repeated one gets the same answer (push, exchange)
 --

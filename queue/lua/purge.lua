@@ -13,7 +13,10 @@ local ids = {}
 local more = false
 if ARGV[1] == 'd' then
   ids = call('ZRANGEBYSCORE', DEAD, '-inf', ARGV[3], 'LIMIT', 0, most)
-  if #ids > 0 then call('ZREM', DEAD, unpack(ids)) end
+  if #ids > 0 then
+    call('ZREM', DEAD, unpack(ids))
+    unburied(ids)
+  end
   more = #ids == most
 elseif ARGV[1] == 'S' then
   ids = call('ZRANGE', SCHEDULED, 0, most - 1)

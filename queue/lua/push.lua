@@ -47,6 +47,7 @@ for i = 6, #ARGV, 6 do
         call('ZREM', SCHEDULED, id)
       elseif at == 'd' then
         call('ZREM', DEAD, id)
+        unburied({id})
       elseif at ~= 'W' then
         call('HINCRBY', CONTROL, 'fstale', 1)
       elseif wait == 0 and was == p then

@@ -14,5 +14,6 @@ for i, rec in ipairs(call('HMGET', JOBS, unpack(ids))) do
   enqueue_waiting(ids[i], p)
 end
 call('ZREM', DEAD, unpack(ids))
+unburied(ids)
 call('PUBLISH', ARGV[3], ARGV[4])
 return answered(int(#ids))

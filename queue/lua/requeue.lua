@@ -16,7 +16,12 @@ local _, p, b, failed, lost, e, w, tail = parse(rec)
 if at == 'S' then
   call('ZREM', SCHEDULED, id)
 else
-  if at == 'd' then call('ZREM', DEAD, id) else call('HINCRBY', CONTROL, 'fstale', 1) end
+  if at == 'd' then
+    call('ZREM', DEAD, id)
+    unburied({id})
+  else
+    call('HINCRBY', CONTROL, 'fstale', 1)
+  end
   if at == 's' then
     -- A first success keeps no line of its own as long as its record tells of it.
     local started, ended, status = string.match(rec, '^%S+ %d+ %d+ %d+ %d+ (%d+) (%d+) (%d+)')

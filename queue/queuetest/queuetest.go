@@ -34,7 +34,7 @@ func Run(t *testing.T, e Engine) {
 	tests := map[string]func(*env){}
 	for _, group := range []map[string]func(*env){
 		pushTests(), onceTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
-		leaseTests(), callbackTests(), retryTests(), repeatTests(), adminTests(), listenTests(),
+		leaseTests(), callbackTests(), retryTests(), deadTests(), repeatTests(), adminTests(), listenTests(),
 	} {
 		for name, test := range group {
 			tests[name] = test
