@@ -147,7 +147,8 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	}
 	d.dispatcher, err = dispatch.New(dispatch.Options{
 		Queue: d.queue, Deliverer: dispatch.DelivererFunc(d.deliver), Pause: d.intake.PauseGone,
-		Logger: o.Logger, OnTimeout: o.OnTimeout, Poll: poll,
+		Reconcile: d.deliverer.Reconcile,
+		Logger:    o.Logger, OnTimeout: o.OnTimeout, Poll: poll,
 	})
 	return err
 }

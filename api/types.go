@@ -159,12 +159,12 @@ func showType(r *request, status int, t *registry.Type) error {
 	return r.json(status, viewType(r, t))
 }
 
-// viewType is how a caller sees a type: a target's query, which may hold a key,
-// is shown to those alone who may set it.
+// viewType is how a caller sees a type: the queries of its URLs, which may hold a
+// key, are shown to those alone who may set it.
 func viewType(r *request, t *registry.Type) registry.View {
 	v := t.View()
 	if !r.who.Can(auth.TypesWrite) {
-		v.Target = t.RedactedTarget()
+		v.Target, v.ReconcileURL = t.RedactedTarget(), t.RedactedReconcileURL()
 	}
 	return v
 }

@@ -44,7 +44,9 @@ type jobView struct {
 	Result          json.RawMessage   `json:"result,omitempty"`
 	CancelRequested bool              `json:"cancel_requested"`
 	// Accepted says that the handler holds the job; Progress and Log are what it said.
-	Accepted bool          `json:"accepted,omitempty"`
+	Accepted bool `json:"accepted,omitempty"`
+	// Unsure says that nobody knows what became of the last attempt.
+	Unsure   bool          `json:"unsure,omitempty"`
 	Progress *progressView `json:"progress,omitempty"`
 	Log      []logView     `json:"log,omitempty"`
 }
@@ -54,7 +56,7 @@ func viewJob(j *queue.Job) jobView {
 		ID: j.ID, Type: j.Type, Title: j.Title, State: j.State, Priority: j.Priority, Data: j.Data,
 		RunAt: timestamp(j.RunAt), EnqueuedAt: timestamp(j.EnqueuedAt), StartedAt: timestamp(j.StartedAt), FinishedAt: timestamp(j.FinishedAt),
 		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Timeout: registry.Duration(j.Timeout), Lost: j.Lost,
-		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested, Accepted: j.Accepted,
+		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested, Accepted: j.Accepted, Unsure: j.Unsure,
 	}
 	if p := j.Progress; p != nil {
 		v.Progress = &progressView{Number: p.Number, Total: p.Total, Message: p.Message, At: timestamp(p.At)}

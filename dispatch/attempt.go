@@ -72,17 +72,7 @@ func (l *lane) attempt(ctx context.Context, t *registry.Type, lease *queue.Lease
 		case <-l.finished: // the lane gave up on it
 		}
 	}()
-	timeout := t.Timeout
-	if lease.Timeout > 0 {
-		timeout = lease.Timeout
-	}
-	limited := ctx
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		limited, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
-	out = l.d.opts.Deliverer.Deliver(limited, lease)
+	out = l.deliver(ctx, t, lease)
 }
 
 // renewFor has the leases renewed now if the job is among them, or another

@@ -59,6 +59,9 @@ type Outcome struct {
 	// Delay, if positive, is how long this job alone waits for its next attempt.
 	// It goes before RetryAfter and the backoff.
 	Delay time.Duration
+	// Unsure says that the request may have been received, and no answer came:
+	// nobody knows whether the work was, or will be, done.
+	Unsure bool
 }
 
 // Deliverer makes one attempt at a job and says what came of it. It returns

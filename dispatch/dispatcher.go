@@ -45,6 +45,9 @@ type Options struct {
 	Deliverer Deliverer
 	// Pause is called when a Deliverer's verdict is Pause.
 	Pause Pauser
+	// Reconcile is asked about attempts whose Outcome is Unsure, and jobs that are,
+	// of types with a ReconcileURL. Default: nobody is asked.
+	Reconcile Reconciler
 	// Logger hears of attempts at Debug, and of trouble. Default: none.
 	Logger *slog.Logger
 	// Poll is how often a lane looks at Redis unasked: a net under the wakes,

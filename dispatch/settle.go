@@ -47,7 +47,7 @@ func (l *lane) settlement(r result) queue.Settlement {
 			N: r.lease.Attempt, StartedAt: r.lease.StartedAt.UnixMilli(), Duration: r.took.Milliseconds(),
 			Status: o.Status, Error: o.Err, Excerpt: o.Excerpt,
 		},
-		Hold: o.RetryAfter,
+		Hold: o.RetryAfter, Unsure: o.Unsure,
 	}
 	maxAttempts := t.Retry.MaxAttempts
 	if r.lease.MaxAttempts > 0 {

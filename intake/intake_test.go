@@ -279,6 +279,14 @@ func TestTargetsThatCannotBeCalledAreRefusedEarly(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	ask := []byte(`{"target":"http://192.0.2.1/","reconcile_url":"http://127.0.0.1/"}`)
+	_, _, _, put = w.PutType(ctx, auth.System(), "new", ask, registry.PutOptions{})
+	_, patch = w.PatchType(ctx, auth.System(), "email", []byte(`{"reconcile_url":"http://127.0.0.1/"}`), 0)
+	for name, err := range map[string]error{"put": put, "patch": patch} {
+		if bad, ok := errors.AsType[*invalid.Error](err); !ok || bad.Field != "reconcile_url" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestRedisAwayIsUnavailable(t *testing.T) {

@@ -58,7 +58,7 @@ func (in *Intake) PutType(ctx context.Context, who *auth.Identity, name string, 
 	if err != nil {
 		return nil, false, false, err
 	}
-	if err := in.checkTarget(s.Target); err != nil {
+	if err := in.checkURLs(s); err != nil {
 		return nil, false, false, err
 	}
 	stored, created, err := in.opts.Store.PutSpec(ctx, s, opts)
@@ -73,8 +73,8 @@ func (in *Intake) PatchType(ctx context.Context, who *auth.Identity, name string
 	if err := who.Require(auth.TypesWrite, name); err != nil {
 		return nil, err
 	}
-	if s, err := registry.DecodeSpec(name, patch); err == nil && s.Target != "" {
-		if err := in.checkTarget(s.Target); err != nil {
+	if s, err := registry.DecodeSpec(name, patch); err == nil {
+		if err := in.checkURLs(s); err != nil {
 			return nil, err
 		}
 	}
@@ -146,7 +146,7 @@ func (in *Intake) DeleteType(ctx context.Context, who *auth.Identity, name strin
 // started with the file, so nobody's rights are asked. It returns the names of the types that changed.
 func (in *Intake) TypesFrom(ctx context.Context, specs []registry.Spec) ([]string, error) {
 	for _, s := range specs {
-		if err := in.checkTarget(s.Target); err != nil {
+		if err := in.checkURLs(s); err != nil {
 			return nil, fmt.Errorf("type %s: %w", s.Name, err)
 		}
 	}
@@ -211,12 +211,16 @@ func (in *Intake) changed(ctx context.Context, t registry.Type) error {
 	return in.Apply(ctx, &t)
 }
 
-func (in *Intake) checkTarget(target string) error {
-	if target == "" {
-		return nil // the registry says what is wrong with it
-	}
-	if err := in.opts.CheckTarget(target); err != nil {
-		return invalid.Errorf("target", "cannot be called: %s", err)
+// checkURLs refuses the URLs of a spec that deliveries could not call. Those
+// that are absent are the registry's to judge.
+func (in *Intake) checkURLs(s registry.Spec) error {
+	for _, u := range []struct{ field, url string }{{"target", s.Target}, {"reconcile_url", s.ReconcileURL}} {
+		if u.url == "" {
+			continue
+		}
+		if err := in.opts.CheckTarget(u.url); err != nil {
+			return invalid.Errorf(u.field, "cannot be called: %s", err)
+		}
 	}
 	return nil
 }

@@ -39,6 +39,8 @@ type Settlement struct {
 	// Delay before the next attempt, for Retry and Snooze, or the lease of the handler, for
 	// Accept; to the millisecond.
 	Delay time.Duration
+	// Unsure says that nobody knows what became of the attempt; see Job.Unsure.
+	Unsure bool
 	// Hold, if positive, makes the type run one job at a time for so long.
 	Hold time.Duration
 	// Attempt goes into the job's history. A Release with an empty Outcome leaves no trace.
@@ -153,9 +155,17 @@ func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
 		if len(result) > MaxResultSize {
 			result = result[:MaxResultSize]
 		}
-		args = append(args, s.ID, s.Token, string(s.Verdict), s.Delay.Milliseconds(), s.Attempt.Status, line, result, s.Hold.Milliseconds())
+		args = append(args, s.ID, s.Token, s.letters(), s.Delay.Milliseconds(), s.Attempt.Status, line, result, s.Hold.Milliseconds())
 	}
 	return args, nil
+}
+
+// letters are the verdict in the protocol.
+func (s *Settlement) letters() string {
+	if s.Unsure {
+		return string(s.Verdict) + "u"
+	}
+	return string(s.Verdict)
 }
 
 func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {

@@ -159,6 +159,9 @@ type Job struct {
 	CancelRequested bool
 	// Accepted says that an active job's handler holds its lease; see Accept.
 	Accepted bool
+	// Unsure says that nobody knows what became of the last attempt: its answer
+	// was lost, or its dispatcher vanished, or the handler that had accepted it fell silent. The work may have been done.
+	Unsure bool
 	// Progress is what the handler last said of how far it is, nil if nothing, and Log what it
 	// logged: of the attempt that runs, else of the last one that said anything. Only from Get.
 	Progress *Progress

@@ -13,6 +13,7 @@ import (
 // options are what a producer may set beside the data, as stored in a record:
 // short names, nothing for defaults, since each queued job pays for them.
 type options struct {
+	Unsure      int    `json:"?,omitempty"` // 1 or 0; kept by the scripts, and first: see doubt in prelude.lua
 	Title       string `json:"t,omitempty"`
 	MaxAttempts int    `json:"m,omitempty"`
 	Timeout     int64  `json:"o,omitempty"` // ms
@@ -94,6 +95,7 @@ func decodeRecord(j *Job, rec, blob string) (large bool, err error) {
 			return false, fmt.Errorf("%w: options: %w", errRecord, err)
 		}
 		j.Title, j.MaxAttempts, j.Timeout, j.Traceparent = o.Title, o.MaxAttempts, time.Duration(o.Timeout)*time.Millisecond, o.Traceparent
+		j.Unsure = o.Unsure != 0
 	}
 	switch {
 	case f[0][2] != 'b':

@@ -41,6 +41,8 @@ type Spec struct {
 	Format        string    `json:"format"`
 	EventSource   string    `json:"event_source"`
 	EventType     string    `json:"event_type"`
+	// ReconcileURL is [Type.ReconcileURL].
+	ReconcileURL string `json:"reconcile_url,omitzero"`
 }
 
 // RetrySpec is [Retry] as people write it.
@@ -185,6 +187,7 @@ func (s Spec) build() Type {
 		t.Format = s.Format
 	}
 	t.EventSource, t.EventType = s.EventSource, s.EventType
+	t.ReconcileURL = s.ReconcileURL
 	return t
 }
 
@@ -230,8 +233,8 @@ func (t *Type) spec() Spec {
 		Retention: &RetentionSpec{Count: &count, Age: duration(t.Retention.Age)},
 		Paused:    &paused, Description: t.Description, Completion: t.Completion,
 		CallbackLease: duration(t.CallbackLease),
-		Answers:       cloneAnswers(t.Answers), MaxRetryAfter: duration(t.MaxRetryAfter),
-		Format: t.Format, EventSource: t.EventSource, EventType: t.EventType,
+		Format:        t.Format, EventSource: t.EventSource, EventType: t.EventType,
+		Answers: cloneAnswers(t.Answers), MaxRetryAfter: duration(t.MaxRetryAfter), ReconcileURL: t.ReconcileURL,
 	}
 }
 

@@ -18,7 +18,7 @@ const someSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 func TestSpecDefaults(t *testing.T) {
 	for _, in := range []string{
 		`{"target":"http://x.test/"}`,
-		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null,"format":null,"event_source":null,"event_type":null}`,
+		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null,"reconcile_url":null,"format":null,"event_source":null,"event_type":null}`,
 	} {
 		spec, err := DecodeSpec("a", []byte(in))
 		if err != nil {
@@ -98,6 +98,10 @@ func TestSpecRefusals(t *testing.T) {
 		{`{"completion":"async"}`, `completion must be "callback" or "sync"`},
 		{`{"callback_lease":"999ms"}`, "callback_lease must be 1s to 24h"},
 		{`{"callback_lease":"25h"}`, "callback_lease must be 1s to 24h"},
+		{`{"reconcile_url":"ftp://x"}`, "reconcile_url must be an absolute http or https URL"},
+		{`{"reconcile_url":"http://u:hunter2@x/"}`, "reconcile_url must not contain a user"},
+		{`{"reconcile_url":"local:"}`, "reconcile_url is for webhooks only"},
+		{`{"target":"local:","reconcile_url":"http://x/"}`, "reconcile_url is for webhooks only"},
 		{`{"max_retry_after":"999ms"}`, "max_retry_after must be 1s to 168h"},
 		{`{"max_retry_after":"169h"}`, "max_retry_after must be 1s to 168h"},
 		{`{"answers":[` + strings.Repeat(`{"status":409,"then":"done"},`, 20) + `{"status":409,"then":"done"}]}`, "answers must be at most 20 rows"},
@@ -217,6 +221,7 @@ func full() Type {
 	t.Answers = []Answer{{Status: &StatusRange{500, 599}, Then: ThenSnooze, After: duration(10 * time.Second)}}
 	t.MaxRetryAfter = 2 * time.Hour
 	t.Format, t.EventSource, t.EventType = CloudEventsStructured, "https://example.org/jobs", "org.example.email"
+	t.ReconcileURL = "https://example.org/status?key=1"
 	t.Version = 7
 	t.CreatedAt = time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.FixedZone("", 3600))
 	t.UpdatedAt = t.CreatedAt.Add(time.Hour)
@@ -264,6 +269,7 @@ func TestOutputForm(t *testing.T) {
   "format": "cloudevents-structured",
   "event_source": "https://example.org/jobs",
   "event_type": "org.example.email",
+  "reconcile_url": "https://example.org/status?key=1",
   "version": 7,
   "created_at": "2026-01-02T02:04:05.006Z",
   "updated_at": "2026-01-02T03:04:05.006Z",

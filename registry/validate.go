@@ -58,6 +58,10 @@ func (t *Type) Violations() []*invalid.Error {
 	c.that(t.Completion == Callback || t.Completion == Sync, "completion", `must be "callback" or "sync"`)
 	c.that(t.CallbackLease >= time.Second && t.CallbackLease <= day, "callback_lease", "must be 1s to 24h")
 	c.answers(t.Answers)
+	if t.ReconcileURL != "" {
+		c.that(t.Target != LocalTarget && t.ReconcileURL != LocalTarget, "reconcile_url", "is for webhooks only")
+		c.rule("reconcile_url", targetRule(t.ReconcileURL))
+	}
 	c.that(t.MaxRetryAfter >= time.Second && t.MaxRetryAfter <= 7*day, "max_retry_after", "must be 1s to 168h (7 days)")
 	c.format(t)
 	return c

@@ -70,8 +70,13 @@ func (t Type) LogValue() slog.Value {
 }
 
 // RedactedTarget is the target without its query, which may hold a key. For logs.
-func (t *Type) RedactedTarget() string {
-	u, err := url.Parse(t.Target)
+func (t *Type) RedactedTarget() string { return redactURL(t.Target) }
+
+// RedactedReconcileURL is RedactedTarget of the ReconcileURL; "" if there is none.
+func (t *Type) RedactedReconcileURL() string { return redactURL(t.ReconcileURL) }
+
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
 	if err != nil {
 		return Redacted
 	}
@@ -96,7 +101,7 @@ func (t *Type) same(o *Type) bool {
 		t.Name == o.Name && t.Target == o.Target && t.Concurrency == o.Concurrency && t.Timeout == o.Timeout &&
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
 		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&
-		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter &&
+		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter && t.ReconcileURL == o.ReconcileURL &&
 		t.Format == o.Format && t.EventSource == o.EventSource && t.EventType == o.EventType
 }
 

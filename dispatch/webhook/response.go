@@ -52,7 +52,7 @@ func (d *Deliverer) judge(ctx context.Context, limit time.Duration, typ *registr
 		out.Err = fmt.Sprintf("the answer was cut off after %d bytes", len(body))
 	case readErr != nil:
 		failed := failure(ctx, limit, readErr)
-		out.Verdict = failed.Verdict
+		out.Verdict, out.Unsure = failed.Verdict, true
 		out.Err = fmt.Sprintf("%s, after %d bytes of the answer (%s)", failed.Err, len(body), statusLine(resp.StatusCode))
 		return out
 	}
@@ -106,6 +106,8 @@ func (d *Deliverer) verdict(typ *registry.Type, resp *http.Response) dispatch.Ou
 		if l := resp.Header.Get("Location"); l != "" {
 			out.Err += " (to " + l + ")" // redacted by roundTripper
 		}
+	case status == http.StatusBadGateway || status == http.StatusGatewayTimeout:
+		out.Unsure = true // it is a gateway that speaks, and the handler may have been reached
 	}
 	return out
 }

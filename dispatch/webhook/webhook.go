@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -191,6 +192,10 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 
 	ctx, cancel, limit := withLimit(ctx, typ, lease)
 	defer cancel()
+	var sent atomic.Bool
+	if typ.ReconcileURL != "" { // else nobody is asked what became of it
+		ctx = noticeConnection(ctx, &sent)
+	}
 
 	req, err := d.newRequest(ctx, typ, lease, limit)
 	if err != nil {
@@ -210,7 +215,9 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 		defer func() { _ = resp.Body.Close() }()
 	}
 	if err != nil {
-		return failure(ctx, limit, err)
+		out := failure(ctx, limit, err)
+		out.Unsure = sent.Load()
+		return out
 	}
 	return d.judge(ctx, limit, typ, resp, ex)
 }

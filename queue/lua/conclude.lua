@@ -16,7 +16,7 @@ if verdict == 'd' then
   local _, p, b, failed, lost, e, w, tail = parse(rec)
   failed = failed + 1
   local ending, line = closing(id, held, now, failed, 'succeeded')
-  call('HSET', JOBS, id, record('s', p, b, failed, lost, e, w, ending, tail))
+  call('HSET', JOBS, id, record('s', p, b, failed, lost, e, w, ending, doubt(tail, false)))
   call('RPUSH', FINISHED, id .. ' ' .. int(now))
   if text ~= '' then call('HSET', RESULTS, id, text) end
   if failed > 1 or lost > 0 then remember(id, line) end

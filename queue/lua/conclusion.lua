@@ -16,8 +16,8 @@ end
 -- fail ends an attempt as failed, by the type's retry policy: the job is dead
 -- after its last, and else due after delay (ms; nil: full jitter between 0 and
 -- min(longest, backoff * 2^(n-1)), as lanes do it). It returns when the job is
--- due (ms), nil if never.
-local function fail(id, rec, held, now, why, permanent, delay)
+-- due (ms), nil if never. unsure: nobody knows what became of it; see doubt.
+local function fail(id, rec, held, now, why, permanent, delay, unsure)
   local _, p, b, failed, lost, e, w, tail = parse(rec)
   local policy = call('HMGET', CONTROL, 'attempts', 'backoff', 'longest', 'jitter')
   local options = string.match(tail, '^\n([^\n]+)')
@@ -30,7 +30,7 @@ local function fail(id, rec, held, now, why, permanent, delay)
     outcome, state = 'dead', 'd'
   end
   local ending, line = closing(id, held, now, failed, outcome, why)
-  call('HSET', JOBS, id, record(state, p, b, failed, lost, e, w, state == 'q' and '' or ending, tail))
+  call('HSET', JOBS, id, record(state, p, b, failed, lost, e, w, state == 'q' and '' or ending, doubt(tail, unsure or false)))
   remember(id, line)
   if state == 'c' then
     call('RPUSH', FINISHED, id .. ' ' .. int(now))

@@ -4,7 +4,7 @@
 -- KEYS  see the prelude; 17 holds this consumer's last answer
 -- ARGV  1 request id, 2 consumer, 3 lease (ms), 4 jobs wanted, 5 lost attempts before a job is dead,
 --       then eight a settlement: id, token, verdict (d done, r retry, s snooze: retry at no cost, x dead, l release,
---       h hand the lease to the handler), delay (ms; for h the lease),
+--       h hand the lease to the handler; followed by u: nobody knows what became of it), delay (ms; for h the lease),
 --       status, line for the history ("" none), result ("" none), hold (ms: run one job at a time
 --       for so long, 0 no). A first success keeps no line: its record says it all
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
@@ -46,6 +46,8 @@ local function settle()
   for i = 1, count do
     local at = FIRST + (i - 1) * PER
     local id, token, verdict = ids[i], ARGV[at + 1], ARGV[at + 2]
+    local unsure = #verdict > 1
+    if unsure then verdict = string.sub(verdict, 1, 1) end
     local held, started = string.match(leases[i] or '', '^(%S+) (%d+)')
     local s, p, b, failed, lost, e, w, tail
     if recs[i] then s, p, b, failed, lost, e, w, tail = parse(recs[i]) end
@@ -68,6 +70,8 @@ local function settle()
       if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
       local ending = ' ' .. started .. ' ' .. int(now) .. ' ' .. ARGV[at + 4]
       local rec
+      local was = tail
+      tail = doubt(tail, unsure)
       if verdict == 'd' or cancel then
         rec = record(cancel and 'c' or 's', p, b, failed, lost, e, w, ending, tail)
         finished[#finished + 1] = id .. ' ' .. int(now)
@@ -86,6 +90,7 @@ local function settle()
         if not due or due == '' or tonumber(due) > at_ms then due = int(at_ms) end
       else
         enqueue_first(id, p)
+        if tail ~= was then rec = record('q', p, b, failed, lost, e, w, '', tail) end
       end
       if rec then
         jobs[#jobs + 1] = id
@@ -123,13 +128,14 @@ local function reap()
     if rec then _, p, b, failed, lost, e, w, tail = parse(rec) end
     if p and lease_ms then
       local at_ms = fail(id, rec, held, now, 'accepted with 202, then silent for ' .. lease_ms / 1000 ..
-        " s: the lease ended. If 202 means done at this endpoint, set the type's completion to sync", false)
+        " s: the lease ended. If 202 means done at this endpoint, set the type's completion to sync", false, nil, true)
       if at_ms and (not due or due == '' or tonumber(due) > at_ms) then
         due = int(at_ms)
         call('HSET', CONTROL, 'due', due)
       end
     elseif p then
       lost = lost + 1
+      tail = doubt(tail, true)
       remember(id, '{"n":' .. int(failed + 1) .. ',"started_at":' .. started ..
         ',"duration_ms":' .. int(now - tonumber(started)) .. ',"outcome":"lost"' ..
         ',"error":"its dispatcher vanished: the lease ended","dispatcher":' .. cjson.encode(holder) .. '}')

@@ -59,6 +59,19 @@ local function record(s, p, b, failed, lost, enqueued, wait, ending, tail)
   return s .. p .. b .. ' ' .. int(failed) .. ' ' .. int(lost) .. ' ' .. enqueued .. ' ' .. wait .. ending .. tail
 end
 
+-- doubt returns a record's tail with or without the mark that nobody knows what
+-- became of the job's last attempt: a member "?" that comes first in its options.
+local function doubt(tail, unsure)
+  local marked = string.sub(tail, 1, 6) == '\n{"?":'
+  if marked == unsure then return tail end
+  if not marked then
+    if string.sub(tail, 2, 2) == '\n' then return '\n{"?":1}' .. string.sub(tail, 2) end
+    return '\n{"?":1,' .. string.sub(tail, 3)
+  end
+  if string.sub(tail, 1, 8) == '\n{"?":1}' then return '\n' .. string.sub(tail, 9) end
+  return '\n{' .. string.sub(tail, 9)
+end
+
 -- finished_at returns when a finished or dead record ended, as a string.
 local function finished_at(rec)
   return string.match(rec, '^%S+ %d+ %d+ %d+ %d+ %d+ (%d+)')

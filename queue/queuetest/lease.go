@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ func leaseTests() map[string]func(*env) {
 		"lease/renewed ones are kept, others named": leaseRenew,
 		"lease/stale tokens change nothing":         leaseStale,
 		"lease/release":                             leaseRelease,
+		"retry/nobody knows what became of it":      retryUnsure,
 		"retry/snoozed at no cost":                  retrySnooze,
 		"retry/with delay":                          retryDelay,
 		"retry/history is bounded":                  historyBounded,
@@ -285,6 +287,74 @@ func retrySnooze(v *env) {
 	s.Delay = time.Hour
 	v.settle(s)
 	if j := v.inState("x", queue.Cancelled); j.Attempt != 0 {
+		v.Errorf("%+v", j)
+	}
+}
+
+func retryUnsure(v *env) {
+	v.policy(1, queue.RetryPolicy{MaxAttempts: 9, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond})
+	large := json.RawMessage(`"` + strings.Repeat("x", 20_000) + `"`)
+	for _, job := range []queue.Job{{ID: "plain", Data: json.RawMessage(`{"?":1}`)}, {ID: "titled", Title: `{"?":1}`, MaxAttempts: 7}, {ID: "large", Data: large}} {
+		v.push(job)
+		for i, step := range []struct {
+			verdict queue.Verdict
+			unsure  bool
+			then    queue.State
+		}{
+			{queue.Release, false, queue.Waiting}, {queue.Release, true, queue.Waiting}, {queue.Release, true, queue.Waiting}, {queue.Retry, false, queue.Scheduled},
+			{queue.Retry, true, queue.Scheduled}, {queue.Snooze, true, queue.Scheduled}, {queue.Snooze, false, queue.Scheduled}, {queue.Release, true, queue.Waiting},
+			{queue.Release, false, queue.Waiting}, {queue.Bury, true, queue.Dead},
+		} {
+			l := v.claimOne(job.ID)
+			s := end(l, step.verdict)
+			s.Unsure, s.Delay = step.unsure, time.Hour
+			v.settle(s)
+			if j := v.inState(job.ID, step.then); j.Unsure != step.unsure || j.Title != job.Title || j.MaxAttempts != job.MaxAttempts || string(j.Data) != string(l.Data) {
+				v.Fatalf("%s, step %d: %+v", job.ID, i, j)
+			}
+			if step.then == queue.Scheduled {
+				v.ok(v.q.Promote(v.ctx(), typ, job.ID))
+			}
+		}
+		// A retry by hand must know it too, and so must whoever gets the job.
+		v.ok(v.q.RetryNow(v.ctx(), typ, job.ID))
+		l := v.claimOne(job.ID)
+		if !l.Unsure {
+			v.Errorf("%+v", l)
+		}
+		v.settle(end(l, queue.Done))
+		if j := v.inState(job.ID, queue.Succeeded); j.Unsure {
+			v.Errorf("%+v", j)
+		}
+	}
+	// A dispatcher that vanished leaves the question behind; so does a handler that fell silent, but not one that says how it ended.
+	short := v.open(queue.Options{Consumer: "short", Lease: 100 * time.Millisecond})
+	for id, accepted := range map[string]bool{"lost": false, "silent": true} {
+		v.pushIDs(id)
+		b, err := short.Exchange(v.ctx(), typ, nil, 1)
+		v.ok(err)
+		fatalIf(v, len(b.Leases) != 1, "%+v", b)
+		if accepted {
+			v.accept(b.Leases[0], 100*time.Millisecond)
+		}
+		v.eventually("reaped", func() bool { return v.exchange(nil, 0).Reaped == 1 })
+		if j := v.get(id); !j.Unsure {
+			v.Errorf("%+v", j)
+		}
+		var l []queue.Lease
+		v.eventually("claimed", func() bool { l = v.claim(1); return len(l) == 1 })
+		v.accept(l[0], time.Minute)
+		if accepted {
+			v.ok(v.q.Conclude(v.ctx(), typ, id, l[0].CallbackToken(), queue.Conclusion{Verdict: queue.Done}))
+		} else {
+			v.ok(v.q.Conclude(v.ctx(), typ, id, l[0].CallbackToken(), queue.Conclusion{Verdict: queue.Retry, Delay: time.Hour}))
+		}
+		if j := v.get(id); j.Unsure {
+			v.Errorf("%+v", j)
+		}
+	}
+	v.push(queue.Job{ID: "lost", Title: "anew"})
+	if j := v.get("lost"); j.Unsure || j.Title != "anew" {
 		v.Errorf("%+v", j)
 	}
 }

@@ -46,6 +46,7 @@ type modelJob struct {
 	handed          int64 // how long each call of its handler extends the lease; 0: a dispatcher holds it
 	report          *modelReport
 	maxAttempts     int
+	unsure          bool
 }
 
 // modelReport is what the handler of an attempt said.

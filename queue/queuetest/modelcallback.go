@@ -17,6 +17,7 @@ func silent(leaseMs int64) string {
 // fail ends an attempt by the type's policy, which has no jitter here; delay in ms, 0: the policy's.
 func (m *model) fail(j *modelJob, why string, permanent bool, delay int64, dispatcher string) {
 	j.failed++
+	j.unsure = false
 	policy := m.settings.Retry
 	if policy.MaxAttempts == 0 {
 		policy = queue.RetryPolicy{MaxAttempts: 12}
@@ -131,6 +132,7 @@ func (c *check) conclude() {
 		c.m.fail(j, end.Error, end.Verdict == queue.Bury, end.Delay.Milliseconds(), c.q.Consumer())
 	} else {
 		j.failed++
+		j.unsure = false
 		a := c.m.concluded(j, "succeeded", "", c.q.Consumer())
 		if j.failed == 1 && j.lost == 0 {
 			a.Dispatcher = "" // it has no line of its own

@@ -168,6 +168,7 @@ func (c *check) exchange() {
 		}
 		s := c.drawLease()
 		s.Verdict = rapid.SampledFrom([]queue.Verdict{queue.Done, queue.Retry, queue.Bury, queue.Release, queue.Accept, queue.Snooze}).Draw(c.T, "verdict")
+		s.Unsure = s.Verdict != queue.Accept && rapid.Bool().Draw(c.T, "unsure")
 		s.Attempt = queue.Attempt{StartedAt: 1, Outcome: "released"}
 		if j := c.m.jobs[s.ID]; j != nil {
 			s.Attempt.N, s.Attempt.StartedAt, s.Attempt.Duration = j.failed+1, j.started, c.m.now-j.started

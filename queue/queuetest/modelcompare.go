@@ -64,14 +64,14 @@ type view struct {
 	Priority                           queue.Priority
 	Attempt, Lost, MaxAttempts         int
 	Enqueued, RunAt, Started, Finished int64
-	Cancelling, Accepted               bool
+	Cancelling, Accepted, Unsure       bool
 	Progress, Log                      string
 	History                            string
 }
 
 func (c *check) compareJob(m *modelJob, j *queue.Job, attempts []queue.Attempt) {
 	got := view{j.ID, j.Title, string(j.Data), string(j.Result), j.LastError, j.State, j.Priority, j.Attempt, j.Lost, j.MaxAttempts,
-		ms(j.EnqueuedAt), ms(j.RunAt), ms(j.StartedAt), ms(j.FinishedAt), j.CancelRequested, j.Accepted, "", "", fmt.Sprintf("%+v", attempts)}
+		ms(j.EnqueuedAt), ms(j.RunAt), ms(j.StartedAt), ms(j.FinishedAt), j.CancelRequested, j.Accepted, j.Unsure, "", "", fmt.Sprintf("%+v", attempts)}
 	if j.Progress != nil {
 		got.Progress = fmt.Sprint(j.Progress.Number, j.Progress.Total, j.Progress.Message)
 	}
@@ -99,7 +99,7 @@ func timeless(attempts []queue.Attempt) string {
 func (m *modelJob) view() view {
 	w := view{ID: m.id, Title: m.title, Data: m.data, Result: m.result, State: m.state, Priority: queue.Priority(2 - m.list),
 		Attempt: m.failed, Lost: m.lost, MaxAttempts: m.maxAttempts, Enqueued: m.enqueued, RunAt: m.runAt, Finished: m.finished,
-		Cancelling: m.cancelling, Accepted: m.handed > 0, History: fmt.Sprintf("%+v", m.history)}
+		Cancelling: m.cancelling, Accepted: m.handed > 0, Unsure: m.unsure, History: fmt.Sprintf("%+v", m.history)}
 	if r := m.report; r != nil && (m.state != queue.Active || r.token == m.token) {
 		w.Progress, w.Log = r.progress, strings.Join(append(r.log, ""), "\n")
 	}

@@ -43,6 +43,7 @@ func (m *model) exchange(done []queue.Settlement, want int, dispatcher string) (
 
 func (m *model) settle(j *modelJob, s queue.Settlement, dispatcher string) {
 	started := j.started
+	j.unsure = s.Unsure
 	cancelled := j.cancelling && s.Verdict != queue.Done
 	if s.Verdict != queue.Release && s.Verdict != queue.Snooze {
 		j.failed++
@@ -85,9 +86,11 @@ func (m *model) reap(dispatcher string) int {
 		n++
 		if j.handed > 0 {
 			m.fail(j, silent(j.handed), false, 0, dispatcher)
+			j.unsure = true
 			continue
 		}
 		j.lost++
+		j.unsure = true
 		m.remember(j, queue.Attempt{N: j.failed + 1, StartedAt: j.started, Duration: m.now - j.started, Outcome: "lost",
 			Error: "its dispatcher vanished: the lease ended", Dispatcher: dispatcher})
 		started, cancelled := j.started, j.cancelling
