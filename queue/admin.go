@@ -27,6 +27,26 @@ type Settings struct {
 	RetainAge   time.Duration
 	// Retry is how attempts are repeated that no dispatcher settles.
 	Retry RetryPolicy
+	// Batch says which jobs go together. The zero value: each goes alone.
+	Batch BatchPolicy
+}
+
+// BatchPolicy says how jobs go together in one delivery, which takes one of the type's slots.
+type BatchPolicy struct {
+	// Size is how many at most: 1 to MaxClaim. 0: each goes alone.
+	Size int
+	// Wait is how long jobs that are too few for a whole batch wait for company
+	// while a slot is free; to the millisecond.
+	Wait time.Duration
+}
+
+// pairs are the fields of control. That a type ever had batches stays known,
+// since some may be under way.
+func (p BatchPolicy) pairs() []any {
+	if p.Size <= 0 {
+		return []any{"batch", ""}
+	}
+	return []any{"batch", fmt.Sprintf("%d %d", min(p.Size, MaxClaim), max(p.Wait, 0).Milliseconds()), "batched", "1"}
 }
 
 // RetryPolicy says how attempts are repeated that their handler failed or fell
@@ -46,13 +66,13 @@ func (q *Queue) Configure(ctx context.Context, typ string, s Settings) error {
 	if s.Retry == (RetryPolicy{}) {
 		s.Retry = RetryPolicy{MaxAttempts: 12, MinBackoff: time.Second, MaxBackoff: time.Hour}
 	}
-	_, err := q.run(ctx, q.scripts.configure, q.typeKeys(typ, ""), []any{
+	_, err := q.run(ctx, q.scripts.configure, q.typeKeys(typ, ""), append([]any{
 		s.Version, q.wakeChannel(), typ,
 		"limit", s.Concurrency, "paused", flag(s.Paused),
 		"keep", s.RetainCount, "age", s.RetainAge.Milliseconds(),
 		"attempts", s.Retry.MaxAttempts, "jitter", flag(!s.Retry.NoJitter),
 		"backoff", s.Retry.MinBackoff.Milliseconds(), "longest", s.Retry.MaxBackoff.Milliseconds(),
-	})
+	}, s.Batch.pairs()...))
 	return err
 }
 

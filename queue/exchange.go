@@ -81,7 +81,8 @@ type Batch struct {
 type Request struct {
 	// Done are the settlements: at most MaxSettlements.
 	Done []Settlement
-	// Want is how many jobs to claim; capped at MaxSettlements.
+	// Want is how many slots there are to fill, each with a job, or with a batch if
+	// the type has them; capped at MaxSettlements. At most MaxClaim jobs come of it.
 	Want int
 
 	id string // made before the first try
@@ -89,6 +90,9 @@ type Request struct {
 
 // MaxSettlements is how many settlements one Request may hold.
 const MaxSettlements = chunkSize
+
+// MaxClaim is how many jobs one Request may bring in batches; batch.lua knows it too.
+const MaxClaim = 1000
 
 // Exchange settles attempts and claims up to want jobs of a type in one round
 // trip; on the way it takes back expired leases and promotes due jobs. It never
@@ -190,6 +194,9 @@ func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
 			continue
 		}
 		l.Type, l.State, l.StartedAt = typ, Active, now
+		if name, _, ok := strings.Cut(l.Token, "."); ok {
+			l.Batch = name
+		}
 		l.Attempt++
 		b.Leases = append(b.Leases, l)
 	}

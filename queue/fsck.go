@@ -61,6 +61,7 @@ type checker struct {
 	waiting                         [5][]string
 	finished                        []string
 	control                         map[string]string
+	batches                         batchCheck
 	found                           map[string]bool
 }
 
@@ -80,6 +81,9 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 				if set == &c.leases && !validLease(value) {
 					c.badLeases = append(c.badLeases, id)
 				}
+				if set == &c.leases {
+					c.batches.lease(value)
+				}
 			})
 		}
 	}
@@ -92,6 +96,9 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 			*set = map[string]string{}
 			err = scanHash(ctx, client, strings.TrimSuffix(keys[keyControl], "control")+name, func(k, v string) { (*set)[k] = v })
 		}
+	}
+	if err == nil {
+		err = c.batches.load(ctx, client, keys[0])
 	}
 	for i, set := range []*map[string]float64{&c.active, &c.scheduled, &c.dead} {
 		if err == nil {
@@ -167,6 +174,7 @@ func (c *checker) check() {
 	}
 	c.checkOrphans()
 	c.checkGroups()
+	c.batches.check(c.problem)
 	stale := func(field string) int { n, _ := strconv.Atoi(c.control[field]); return n }
 	if n := entries - len(waitingJobs); n != stale("wstale") {
 		c.problem("%d left-over entries in the waiting lists, but %d are counted", n, stale("wstale"))

@@ -75,6 +75,12 @@ func TestFsckFindsDamage(t *testing.T) {
 		"a report of no job": {func(c redis.UniversalClient, k []string) error {
 			return c.HSet(ctx, k[keyReports], "ghost", "token\n").Err()
 		}, "reports holds ghost, which is no job"},
+		"a batch that ended": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, strings.TrimSuffix(k[0], "jobs")+"batches", "R-1", 2).Err()
+		}, "batch R-1 has no lease, but 2 are counted"},
+		"a batch that is not counted": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, k[4], "active", "R-1.1 1 me").Err()
+		}, "batch R-1 has 1 leases, but \"\" are counted"},
 		"a lease that cannot be read": {func(c redis.UniversalClient, k []string) error {
 			return c.HSet(ctx, k[4], "active", "token 1 me hx c").Err()
 		}, "job active has a damaged lease"},

@@ -195,6 +195,9 @@ type Lease struct {
 	// Deadline is when the lease ends unless renewed, on this process's
 	// monotonic clock, counted from before the claim was sent.
 	Deadline time.Time
+	// Batch names the jobs that were claimed to go together, in one delivery;
+	// empty if this one goes alone. Like the token, it is nobody else's business.
+	Batch string
 }
 
 // Attempt is the record of one attempt.

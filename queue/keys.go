@@ -14,7 +14,8 @@ const (
 // buried, graves (see lua/graves.lua).
 
 // keyNames are the parts after the tag, in the order of the scripts' KEYS;
-// lua/prelude.lua says what each holds.
+// lua/prelude.lua says what each holds. Scripts that need it derive one more,
+// which few types have: batches (lua/batch.lua).
 func keyNames() [keyCount]string {
 	return [keyCount]string{
 		"jobs", "blobs", "results", "attempts", "leases",

@@ -29,14 +29,14 @@ func loadScripts(headers bool) (*scripts, error) {
 		return nil, err
 	}
 	parts := map[string][]byte{}
-	for _, part := range []string{"graves", "burial", "conclusion"} {
+	for _, part := range []string{"graves", "burial", "conclusion", "batch"} {
 		if parts[part], err = luaFiles.ReadFile("lua/" + part + ".lua"); err != nil {
 			return nil, err
 		}
 	}
 	// What a script needs beside the prelude, in this order.
 	needs := map[string][]string{
-		"exchange": {"graves", "burial", "conclusion"}, "conclude": {"graves", "burial", "conclusion"},
+		"exchange": {"graves", "burial", "conclusion", "batch"}, "conclude": {"graves", "burial", "conclusion", "batch"},
 		"push": {"graves"}, "requeue": {"graves"}, "redrive": {"graves"}, "purge": {"graves"}, "remove": {"graves"},
 		"list": {"graves"}, "destroy": {"graves"}, "deadgroups": {"graves"},
 	}

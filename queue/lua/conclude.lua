@@ -12,6 +12,7 @@ local held, rec = call('HGET', LEASES, id), call('HGET', JOBS, id)
 if not held or not rec or not parse(rec) or redis.sha1hex('callback ' .. string.match(held, '^%S+')) ~= ARGV[2] then return 0 end
 
 local now = clock()
+batch_left({string.match(held, '^%S+')})
 if verdict == 'd' then
   local _, p, b, failed, lost, e, w, tail = parse(rec)
   failed = failed + 1

@@ -7,6 +7,7 @@ local waiting = -tonumber(call('HGET', CONTROL, 'wstale') or 0)
 for p = 1, 5 do waiting = waiting + call('LLEN', WAITING[p]) end
 local left = {waiting, call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZCARD', DEAD)}
 if ARGV[1] == '1' or left[1] + left[2] + left[3] + left[4] == 0 then
+  call('UNLINK', string.sub(CONTROL, 1, -8) .. 'batches')
   call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS, BURIED, GRAVES, unpack(WAITING))
 end
 return left

@@ -2,7 +2,7 @@
 -- leases waiting ones, all in one step.
 --
 -- KEYS  see the prelude; 17 holds this consumer's last answer
--- ARGV  1 request id, 2 consumer, 3 lease (ms), 4 jobs wanted, 5 lost attempts before a job is dead,
+-- ARGV  1 request id, 2 consumer, 3 lease (ms), 4 jobs wanted (or batches: see batch.lua), 5 lost attempts before a job is dead,
 --       then eight a settlement: id, token, verdict (d done, r retry, s snooze: retry at no cost, x dead, l release,
 --       h hand the lease to the handler; followed by u: nobody knows what became of it), delay (ms; for h the lease),
 --       status, line for the history ("" none), result ("" none), hold (ms: run one job at a time
@@ -10,15 +10,17 @@
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
 --       reaped, promoted, held (ms), lease left (ms),
 --       number stale, stale id…, then four a lease: id, token, record, blob}
--- Tokens are the request id and a number: random, and known to a repeated request.
+-- Tokens begin with the request id, and are made of numbers then (see batch_token): random, and known to a repeated request.
 local request, consumer = ARGV[1], ARGV[2]
 local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, PER = 6, 8
 local now = clock()
-local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn')
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched')
 local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
 local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
 local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
+local batched = settings[8]
+if batched then batch_begin() end
 
 local stale, taken = {}, {}
 local reaped, promoted = 0, 0
@@ -43,6 +45,7 @@ local function settle()
   for i = 1, count do ids[i] = ARGV[FIRST + (i - 1) * PER] end
   local leases, recs = call('HMGET', LEASES, unpack(ids)), call('HMGET', JOBS, unpack(ids))
   local ended, jobs, results, finished, settled = {}, {}, {}, {}, {}
+  local tokens = {} -- of the leases that ended, if any may be of a batch
   for i = 1, count do
     local at = FIRST + (i - 1) * PER
     local id, token, verdict = ids[i], ARGV[at + 1], ARGV[at + 2]
@@ -57,6 +60,7 @@ local function settle()
       -- No record, or one damaged meanwhile, which is left for fsck to report.
       stale[#stale + 1] = id
       ended[#ended + 1] = id
+      if batched then tokens[#tokens + 1] = token end
     elseif verdict == 'h' then
       -- Done twice it only extends, and a handler that has already concluded has ended the lease.
       settled[id] = true
@@ -65,6 +69,7 @@ local function settle()
     else
       settled[id] = true
       ended[#ended + 1] = id
+      if batched then tokens[#tokens + 1] = token end
       local cancel = verdict ~= 'd' and cancelling(leases[i])
       local line = ARGV[at + 5]
       if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
@@ -104,6 +109,7 @@ local function settle()
   if #ended > 0 then
     call('ZREM', ACTIVE, unpack(ended))
     call('HDEL', LEASES, unpack(ended))
+    if batched then batch_left(tokens) end
   end
   if #jobs > 0 then call('HSET', JOBS, unpack(jobs)) end
   if #results > 0 then call('HSET', RESULTS, unpack(results)) end
@@ -122,6 +128,7 @@ local function reap()
     local rec = call('HGET', JOBS, id)
     call('ZREM', ACTIVE, id)
     call('HDEL', LEASES, id)
+    if batched and held then batch_left({string.match(held, '^%S+')}) end
     local lease_ms = handed(held)
     -- A damaged record is left for fsck to report: it must not stop the others.
     local p, b, failed, lost, e, w, tail
@@ -233,7 +240,7 @@ local function claim(n)
             scores[#scores + 1] = int(now + lease)
             scores[#scores + 1] = id
             held[#held + 1] = id
-            held[#held + 1] = request .. '-' .. #taken .. ' ' .. int(now) .. ' ' .. consumer
+            held[#held + 1] = batch_token(request, #taken) .. ' ' .. int(now) .. ' ' .. consumer
           end
         end
       end
@@ -247,13 +254,27 @@ local function claim(n)
   if turn ~= was then call('HSET', CONTROL, 'turn', turn % 32) end
 end
 
+local function waiting_now()
+  local n = -tonumber(call('HGET', CONTROL, 'wstale') or 0)
+  for p = 1, 5 do n = n + call('LLEN', WAITING[p]) end
+  return n
+end
+
+local gathered -- when jobs that wait for company have waited long enough (ms)
 if not repeated then
   settle()
   reap()
   promote()
   local most = hold > now and math.min(limit, 1) or limit
-  local n = math.min(want, most - call('ZCARD', ACTIVE))
+  local n = math.min(want, most - (batched and batch_slots() or call('ZCARD', ACTIVE)))
+  local free = n
+  if batched then n = batch_room(free, waiting_now(), now) end
   if n > 0 and not paused then claim(n) end
+  if batched then
+    local more
+    gathered, more = batch_taken(request, #taken, free, waiting_now(), paused, now)
+    cut = cut or more
+  end
   if #taken > 0 or #ARGV >= FIRST then
     call('SET', REQUEST, request .. '\n' .. table.concat(stale, ' ') .. '\n' .. table.concat(taken, ' '), 'PX', int(4 * lease))
   end
@@ -261,14 +282,14 @@ if not repeated then
 end
 
 local active = call('ZCARD', ACTIVE)
-local waiting = -tonumber(call('HGET', CONTROL, 'wstale') or 0)
-for p = 1, 5 do waiting = waiting + call('LLEN', WAITING[p]) end
+local waiting = waiting_now()
 
--- next: the first of a job due, a lease ending, a hold lifted, or now if the claim was cut short.
+-- next: the first of a job due, a lease ending, a hold lifted, a batch gathered, or now if the claim was cut short.
 local next_at = due and due ~= '' and tonumber(due)
 local first = call('ZRANGE', ACTIVE, 0, 0, 'WITHSCORES')[2]
 if first and (not next_at or tonumber(first) < next_at) then next_at = tonumber(first) end
 if hold > now and waiting > 0 and (not next_at or hold < next_at) then next_at = hold end
+if gathered and (not next_at or gathered < next_at) then next_at = gathered end
 if cut and waiting > 0 then next_at = now end
 
 -- A repeated request's leases began with the first; those that have ended since are left out.
@@ -286,8 +307,8 @@ if #taken > 0 then
   local recs = call('HMGET', JOBS, unpack(taken))
   local tokens = repeated and call('HMGET', LEASES, unpack(taken))
   for i, id in ipairs(taken) do
-    local token = request .. '-' .. i
-    if recs[i] and (not repeated or string.match(tokens[i] or '', '^(%S+)') == token) then
+    local token = repeated and string.match(tokens[i] or '', '^%S*') or batch_token(request, i)
+    if recs[i] and string.sub(token, 1, #request + 1) == request .. '-' then
       out[#out + 1] = id
       out[#out + 1] = token
       out[#out + 1] = recs[i]

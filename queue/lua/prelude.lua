@@ -17,6 +17,7 @@
 --  16 reports    hash  id -> what the last attempt that reported anything said:
 --                see report.lua
 --                graves.lua says what buried and graves hold, which few types have
+--  batches       hash  of jobs that go together: see batch.lua
 --  17 request    what the last request of this kind answered, so that a
 --                repeated one gets the same answer (push, exchange)
 --

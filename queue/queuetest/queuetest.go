@@ -35,6 +35,7 @@ func Run(t *testing.T, e Engine) {
 	for _, group := range []map[string]func(*env){
 		pushTests(), onceTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
 		leaseTests(), callbackTests(), retryTests(), deadTests(), repeatTests(), adminTests(), listenTests(),
+		batchTests(),
 	} {
 		for name, test := range group {
 			tests[name] = test
