@@ -87,6 +87,11 @@ func problemOf(err error) (p *problem, known bool) {
 		p.State = string(state.State)
 		return p, true
 	}
+	if dup, ok := errors.AsType[*queue.DuplicateError](err); ok {
+		p = newProblem("duplicate-job", dup.Error())
+		p.JobID, p.State = dup.ID, string(dup.State)
+		return p, true
+	}
 	if large, ok := errors.AsType[*tooLargeError](err); ok {
 		p = newProblem("too-large", large.Error())
 		p.Rule = fmt.Sprintf("must be at most %d bytes", large.limit)

@@ -33,6 +33,7 @@ func kinds() []kind {
 		{"method-not-allowed", 405, "Method not allowed", "The address exists, but not for this method; the Allow header lists those it has."},
 		{"timeout", 408, "Request too slow", "The request did not arrive in time."},
 		{"job-running", 409, "Job is running", "The job is running, so it can neither be replaced nor moved now. Try again later, or cancel it."},
+		{"duplicate-job", 409, "Duplicate of another job", "Another job, whose ID is in job_id, holds the job's unique_key; its state is named unless it has been deleted. Nothing was stored. The key becomes free when that job ends, or when its window does; on_conflict says what else could be done."},
 		{"job-state", 409, "Job state does not allow this", "The job is in a state, which is named, from which this cannot be done."},
 		{"attempt-ended", 409, "Attempt has ended", "The callback token is none of an attempt that still runs: it was concluded already, its lease ended because the handler was silent for too long, or the job is gone. Nothing was changed. Stop working on it: the job may have begun again."},
 		{"type-not-empty", 409, "Job type has jobs", "The job type still has unfinished or dead jobs. Delete it with force=true to delete them too."},
@@ -67,6 +68,8 @@ type problem struct {
 	Scope string `json:"scope,omitempty"`
 	// JobType that is out of reach or unknown.
 	JobType string `json:"job_type,omitempty"`
+	// JobID is that of the job that is in the way.
+	JobID string `json:"job_id,omitempty"`
 	// Nearest are the names that come close to an unknown type's.
 	Nearest []string `json:"nearest,omitempty"`
 	// State the job is in.

@@ -115,7 +115,7 @@ func (a *API) pushOne(r *request, body []byte, job queue.Job) error {
 		return err
 	}
 	status := fiber.StatusCreated
-	if receipt.Replaced {
+	if receipt.Replaced || receipt.Duplicate {
 		status = fiber.StatusOK
 	}
 	r.Response().Header.Set(fiber.HeaderLocation, "/v1/types/"+url.PathEscape(job.Type)+"/jobs/"+url.PathEscape(receipt.ID))

@@ -39,6 +39,7 @@ type jobView struct {
 	// MaxAttempts and Timeout are the job's own; absent, the type's count.
 	MaxAttempts     int               `json:"max_attempts,omitempty"`
 	Timeout         registry.Duration `json:"timeout,omitzero"`
+	UniqueKey       string            `json:"unique_key,omitempty"`
 	Lost            int               `json:"lost"`
 	LastError       string            `json:"last_error,omitempty"`
 	Result          json.RawMessage   `json:"result,omitempty"`
@@ -60,6 +61,9 @@ func viewJob(j *queue.Job) jobView {
 	}
 	if p := j.Progress; p != nil {
 		v.Progress = &progressView{Number: p.Number, Total: p.Total, Message: p.Message, At: timestamp(p.At)}
+	}
+	if j.Unique != nil {
+		v.UniqueKey = j.Unique.Key
 	}
 	for _, line := range j.Log {
 		v.Log = append(v.Log, logView{At: timestamp(line.At), Text: line.Text})
@@ -95,14 +99,17 @@ func viewResult(b []byte) json.RawMessage {
 
 // receiptView answers for one pushed job.
 type receiptView struct {
-	ID       string      `json:"id"`
-	State    queue.State `json:"state"`
-	RunAt    timestamp   `json:"run_at"`
+	ID string `json:"id"`
+	// State and RunAt are absent if the receipt is that of a job which has been deleted.
+	State    queue.State `json:"state,omitempty"`
+	RunAt    timestamp   `json:"run_at,omitzero"`
 	Replaced bool        `json:"replaced"`
+	// Duplicate says that it is the receipt of another job, which holds the unique key.
+	Duplicate bool `json:"duplicate,omitempty"`
 }
 
 func viewReceipt(r queue.Receipt) receiptView {
-	return receiptView{ID: r.ID, State: r.State, RunAt: timestamp(r.RunAt), Replaced: r.Replaced}
+	return receiptView{ID: r.ID, State: r.State, RunAt: timestamp(r.RunAt), Replaced: r.Replaced, Duplicate: r.Duplicate}
 }
 
 // attemptView is an attempt as it is shown.

@@ -29,10 +29,15 @@ type jobInput struct {
 	MaxAttempts *int               `json:"max_attempts"`
 	Timeout     *registry.Duration `json:"timeout"`
 	Traceparent string             `json:"traceparent"`
+	UniqueKey   *string            `json:"unique_key"`
+	UniqueFor   *registry.Duration `json:"unique_for"`
+	OnConflict  string             `json:"on_conflict"`
+	DebounceMax *registry.Duration `json:"debounce_max"`
 }
 
 // DecodeJob reads one job of a type: {"id"?, "data", "title"?, "when"? | "delay"?,
-// "priority"?, "max_attempts"?, "timeout"?, "traceparent"?}. The error is an *invalid.Error.
+// "priority"?, "max_attempts"?, "timeout"?, "traceparent"?, "unique_key"?, "unique_for"?, "on_conflict"?,
+// "debounce_max"?}. The error is an *invalid.Error.
 func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	var in jobInput
 	if err := strictjson.Decode(data, &in); err != nil {
@@ -72,9 +77,39 @@ func (in *jobInput) fill(j *queue.Job) error {
 			return invalid.Errorf("delay", "must not be given together with when")
 		}
 	}
+	if err := in.fillUnique(j); err != nil {
+		return err
+	}
 	at, err := decodeWhen(in.When)
 	j.RunAt = at
 	return err
+}
+
+func (in *jobInput) fillUnique(j *queue.Job) error {
+	if in.UniqueKey == nil {
+		switch {
+		case in.UniqueFor != nil:
+			return invalid.Errorf("unique_for", "must not be given without unique_key")
+		case in.OnConflict != "":
+			return invalid.Errorf("on_conflict", "must not be given without unique_key")
+		case in.DebounceMax != nil:
+			return invalid.Errorf("debounce_max", "must not be given without unique_key")
+		}
+		return nil
+	}
+	j.Unique = &queue.Unique{Key: *in.UniqueKey, OnConflict: queue.OnConflict(in.OnConflict)}
+	for _, d := range []struct {
+		field string
+		from  *registry.Duration
+		to    *time.Duration
+	}{{"unique_for", in.UniqueFor, &j.Unique.For}, {"debounce_max", in.DebounceMax, &j.Unique.Longest}} {
+		if d.from != nil {
+			if *d.to = time.Duration(*d.from); *d.to < time.Millisecond {
+				return invalid.Errorf(d.field, "must be at least 1ms")
+			}
+		}
+	}
+	return nil
 }
 
 // decodeWhen reads Unix milliseconds or RFC 3339; absent and null mean now.

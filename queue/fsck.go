@@ -56,6 +56,7 @@ type checker struct {
 	blobs, results, history, leases map[string]bool
 	reports                         map[string]bool
 	buried, graves                  map[string]string // see lua/graves.lua
+	unique                          uniqueKeys
 	badLeases                       []string
 	active, scheduled, dead         map[string]float64
 	waiting                         [5][]string
@@ -70,8 +71,9 @@ func (c *checker) problem(format string, args ...any) { c.found[fmt.Sprintf(form
 func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys []string) error {
 	c.heads = map[string]string{}
 	err := scanHash(ctx, client, keys[0], func(id, rec string) {
-		head, _, _ := strings.Cut(rec, "\n")
+		head, tail, _ := strings.Cut(rec, "\n")
 		c.heads[id] = head
+		c.unique.note(id, tail)
 	})
 	for i, set := range []*map[string]bool{&c.blobs, &c.results, &c.history, &c.leases} {
 		if err == nil {
@@ -110,6 +112,9 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 	}
 	if err == nil {
 		c.control, err = client.HGetAll(ctx, keys[keyControl]).Result()
+	}
+	if err == nil {
+		err = c.unique.load(ctx, client, keys[keyControl])
 	}
 	for i := range c.waiting {
 		if err == nil {
@@ -175,6 +180,7 @@ func (c *checker) check() {
 	c.checkOrphans()
 	c.checkGroups()
 	c.batches.check(c.problem)
+	c.unique.check(c)
 	stale := func(field string) int { n, _ := strconv.Atoi(c.control[field]); return n }
 	if n := entries - len(waitingJobs); n != stale("wstale") {
 		c.problem("%d left-over entries in the waiting lists, but %d are counted", n, stale("wstale"))

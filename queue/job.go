@@ -137,6 +137,9 @@ type Job struct {
 	Timeout time.Duration
 	// Traceparent is the W3C trace context of the push, given to the handler.
 	Traceparent string
+	// Unique makes the job the only one of its type with a key; nil: it need
+	// not be. Of a job that was read, only the Key is known.
+	Unique *Unique
 
 	// State is where the job is.
 	State State
@@ -171,17 +174,23 @@ type Job struct {
 // Receipt answers for one pushed job.
 type Receipt struct {
 	ID string
-	// State is Waiting or Scheduled.
+	// State is Waiting or Scheduled; that of the other job if it is a
+	// Duplicate, empty if that has been deleted.
 	State State
 	// RunAt is when the job is due.
 	RunAt time.Time
-	// Replaced says that a job of that ID existed and was replaced.
+	// Replaced says that a job of that ID existed and was replaced; one of the
+	// same unique key keeps its own ID.
 	Replaced bool
+	// Duplicate says that nothing was stored, because another job holds the
+	// unique key: this is that job. See Ignore.
+	Duplicate bool
 	// Replayed says that this is the receipt of an earlier push under the same
 	// key, and that nothing was done now; see PushOnce.
 	Replayed bool
 	// Err is nil if the job is safely in Redis. ErrActive: a job of that ID is
-	// running now, and nothing was changed. Other errors: it is unknown whether
+	// running now, and nothing was changed. *DuplicateError: another job holds
+	// the unique key. Other errors: it is unknown whether
 	// the job got in; pushing it again with the same ID is safe.
 	Err error
 }

@@ -3,7 +3,8 @@ package queue
 import "strings"
 
 // Every key of a job type shares the hash tag {prefix:type}, so that a script
-// sees one slot of a Redis Cluster, and the types spread over its shards.
+// sees one slot of a Redis Cluster, and the types spread over its shards. Keys
+// that few types have are named after control in the Lua file that uses them: unique.lua.
 const (
 	keyControl = 9
 	keyReports = 15

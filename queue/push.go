@@ -46,6 +46,8 @@ func (j *Job) Validate() error {
 		return invalid.Errorf("timeout", "must be at most 24h")
 	case len(j.Traceparent) > 128 || strings.ContainsAny(j.Traceparent, "\r\n\x00"):
 		return invalid.Errorf("traceparent", "must be a W3C trace context")
+	case j.Unique != nil:
+		return j.Unique.validate(j)
 	}
 	return nil
 }
@@ -126,7 +128,7 @@ func (q *Queue) PushValid(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 	}
 	if len(jobs) == 1 && len(jobs[0].Data) <= blobSize {
 		r := q.pushShared(ctx, &jobs[0], fresh[0])
-		if r.Err != nil && !errors.Is(r.Err, ErrActive) {
+		if r.Err != nil && !errors.Is(r.Err, ErrActive) && !errors.Is(r.Err, ErrDuplicate) {
 			return []Receipt{r}, r.Err
 		}
 		return []Receipt{r}, nil
@@ -199,6 +201,9 @@ func appendJob(args []any, j *Job, fresh bool) ([]any, error) {
 	if fresh {
 		isFresh = "1"
 	}
+	if j.Unique != nil {
+		isFresh += j.Unique.arg()
+	}
 	switch {
 	case !j.RunAt.IsZero():
 		when = "@" + strconv.FormatInt(j.RunAt.UnixMilli(), 10)
@@ -250,6 +255,16 @@ func decodePush(answer string, n int, id func(int) string) ([]Receipt, error) {
 		if a == "a" {
 			r.Err = ErrActive
 			continue
+		}
+		a, other, moved := strings.Cut(a, ":")
+		if a[0] == 'x' || a[0] == 'i' {
+			if err := r.decodeUnique(a, other); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if moved {
+			r.ID = other
 		}
 		wait, err := strconv.ParseInt(a[1:], 10, 64)
 		if err != nil {

@@ -18,6 +18,24 @@ type options struct {
 	MaxAttempts int    `json:"m,omitempty"`
 	Timeout     int64  `json:"o,omitempty"` // ms
 	Traceparent string `json:"p,omitempty"`
+	UniqueKey   string `json:"k,omitempty"` // looked for by lua/unique.lua as text
+}
+
+func optionsOf(j *Job) options {
+	o := options{Title: j.Title, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Milliseconds(), Traceparent: j.Traceparent}
+	if j.Unique != nil {
+		o.UniqueKey = j.Unique.Key
+	}
+	return o
+}
+
+// fill sets what a job's options say.
+func (o *options) fill(j *Job) {
+	j.Title, j.MaxAttempts, j.Timeout, j.Traceparent = o.Title, o.MaxAttempts, time.Duration(o.Timeout)*time.Millisecond, o.Traceparent
+	j.Unsure = o.Unsure != 0
+	if o.UniqueKey != "" {
+		j.Unique = &Unique{Key: o.UniqueKey}
+	}
 }
 
 // encodeBody returns a record's tail without its first newline: options, a
@@ -27,8 +45,7 @@ func encodeBody(j *Job) (body, blob []byte, err error) {
 	if len(data) == 0 {
 		data = []byte("null")
 	}
-	o := options{Title: j.Title, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Milliseconds(), Traceparent: j.Traceparent}
-	if o != (options{}) {
+	if o := optionsOf(j); o != (options{}) {
 		if body, err = json.Marshal(o); err != nil {
 			return nil, nil, err
 		}
@@ -94,8 +111,7 @@ func decodeRecord(j *Job, rec, blob string) (large bool, err error) {
 		if err := json.Unmarshal([]byte(opts), &o); err != nil {
 			return false, fmt.Errorf("%w: options: %w", errRecord, err)
 		}
-		j.Title, j.MaxAttempts, j.Timeout, j.Traceparent = o.Title, o.MaxAttempts, time.Duration(o.Timeout)*time.Millisecond, o.Traceparent
-		j.Unsure = o.Unsure != 0
+		o.fill(j)
 	}
 	switch {
 	case f[0][2] != 'b':

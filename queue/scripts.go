@@ -28,17 +28,19 @@ func loadScripts(headers bool) (*scripts, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := map[string][]byte{}
-	for _, part := range []string{"graves", "burial", "conclusion", "batch"} {
-		if parts[part], err = luaFiles.ReadFile("lua/" + part + ".lua"); err != nil {
-			return nil, err
-		}
-	}
 	// What a script needs beside the prelude, in this order.
 	needs := map[string][]string{
-		"exchange": {"graves", "burial", "conclusion", "batch"}, "conclude": {"graves", "burial", "conclusion", "batch"},
-		"push": {"graves"}, "requeue": {"graves"}, "redrive": {"graves"}, "purge": {"graves"}, "remove": {"graves"},
-		"list": {"graves"}, "destroy": {"graves"}, "deadgroups": {"graves"},
+		"exchange":   {"unique", "graves", "burial", "conclusion", "batch"},
+		"conclude":   {"unique", "graves", "burial", "conclusion", "batch"},
+		"push":       {"unique", "graves"},
+		"cancel":     {"unique"},
+		"requeue":    {"unique", "graves"},
+		"redrive":    {"unique", "graves"},
+		"purge":      {"unique", "graves"},
+		"remove":     {"graves"},
+		"list":       {"graves"},
+		"destroy":    {"unique", "graves"},
+		"deadgroups": {"graves"},
 	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
@@ -47,19 +49,19 @@ func loadScripts(headers bool) (*scripts, error) {
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
 		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups,
 	} {
-		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			return nil, fmt.Errorf("script %s: %w", name, err)
-		}
 		header := ""
 		if headers && name != "push" {
 			header = "#!lua flags=allow-oom\n"
 		}
 		text := header + string(prelude)
-		for _, part := range needs[name] {
-			text += string(parts[part])
+		for _, part := range append(needs[name], name) {
+			b, err := luaFiles.ReadFile("lua/" + part + ".lua")
+			if err != nil {
+				return nil, fmt.Errorf("script %s: %w", name, err)
+			}
+			text += string(b)
 		}
-		*script = redis.NewScript(text + string(body))
+		*script = redis.NewScript(text)
 	}
 	return s, nil
 }

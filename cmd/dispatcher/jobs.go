@@ -21,8 +21,9 @@ type pushCmd struct {
 	When     string        `help:"When it is due: RFC 3339, or Unix milliseconds." xor:"due"`
 	Delay    time.Duration `help:"How long until it is due." xor:"due"`
 	Priority string        `enum:"critical,high,normal,low,lowest" default:"normal" help:"critical, high, normal, low or lowest. Default: ${default}."`
-	Once     string        `name:"idempotency-key" placeholder:"KEY" help:"Push once, however often the same command is repeated within 24 hours: the answer is that of the first."`
-	Batch    bool          `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
+	uniqueFlags
+	Once  string `name:"idempotency-key" placeholder:"KEY" help:"Push once, however often the same command is repeated within 24 hours: the answer is that of the first."`
+	Batch bool   `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
 }
 
 // Run is called by kong.
@@ -33,7 +34,7 @@ func (c *pushCmd) Run(env *environment) error {
 	}
 	path := typePath(c.Type, "jobs")
 	if c.Batch {
-		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 {
+		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 || c.uniqueFlags != (uniqueFlags{}) {
 			return usageError{errors.New("with --batch, data, IDs and times are those of the lines")}
 		}
 		return c.batch(env, cl, path)
@@ -60,6 +61,7 @@ func (c *pushCmd) Run(env *environment) error {
 	if c.Delay != 0 {
 		job["delay"] = c.Delay.String()
 	}
+	c.uniqueFlags.fill(job)
 	body, err := json.Marshal(job)
 	if err != nil {
 		return err
@@ -69,6 +71,29 @@ func (c *pushCmd) Run(env *environment) error {
 		return err
 	}
 	return printJSON(env.stdout, receipt)
+}
+
+// uniqueFlags make a job unique.
+type uniqueFlags struct {
+	UniqueKey   string        `placeholder:"KEY" help:"Push it only if no other job of the type has this key."`
+	UniqueFor   time.Duration `help:"How long the key is held. Default: as long as the job has not ended."`
+	OnConflict  string        `enum:",reject,replace,ignore,debounce" default:"" help:"What to do if another job has the key: reject, replace, ignore or debounce. Default: reject."`
+	DebounceMax time.Duration `help:"How long after the first push the job is due, however often it is debounced."`
+}
+
+func (f uniqueFlags) fill(job map[string]any) {
+	if f.UniqueKey != "" {
+		job["unique_key"] = f.UniqueKey
+	}
+	if f.UniqueFor != 0 {
+		job["unique_for"] = f.UniqueFor.String()
+	}
+	if f.OnConflict != "" {
+		job["on_conflict"] = f.OnConflict
+	}
+	if f.DebounceMax != 0 {
+		job["debounce_max"] = f.DebounceMax.String()
+	}
 }
 
 func (c *pushCmd) batch(env *environment, cl *client, path string) error {

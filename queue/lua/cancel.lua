@@ -20,6 +20,7 @@ elseif at == 'W' or at == 'S' then
   local now = clock()
   if at == 'S' then call('ZREM', SCHEDULED, id) else call('HINCRBY', CONTROL, 'wstale', 1) end
   cancel_now(id, rec, '0', now)
+  unique_release(id, tail_of(rec))
   local kept = call('HMGET', CONTROL, 'keep', 'age')
   retain(now, tonumber(kept[1] or 1000), tonumber(kept[2] or 86400000), 100)
 else

@@ -20,6 +20,7 @@ if verdict == 'd' then
   call('HSET', JOBS, id, record('s', p, b, failed, lost, e, w, ending, doubt(tail, false)))
   call('RPUSH', FINISHED, id .. ' ' .. int(now))
   if text ~= '' then call('HSET', RESULTS, id, text) end
+  unique_release(id, tail)
   if failed > 1 or lost > 0 then remember(id, line) end
 else
   local at = fail(id, rec, held, now, text, verdict == 'x', tonumber(ARGV[5]))

@@ -32,6 +32,7 @@ local function fail(id, rec, held, now, why, permanent, delay, unsure)
   local ending, line = closing(id, held, now, failed, outcome, why)
   call('HSET', JOBS, id, record(state, p, b, failed, lost, e, w, state == 'q' and '' or ending, doubt(tail, unsure or false)))
   remember(id, line)
+  if state ~= 'q' then unique_release(id, tail) end
   if state == 'c' then
     call('RPUSH', FINISHED, id .. ' ' .. int(now))
   elseif state == 'd' then

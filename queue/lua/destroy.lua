@@ -9,5 +9,6 @@ local left = {waiting, call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZC
 if ARGV[1] == '1' or left[1] + left[2] + left[3] + left[4] == 0 then
   call('UNLINK', string.sub(CONTROL, 1, -8) .. 'batches')
   call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS, BURIED, GRAVES, unpack(WAITING))
+  call('UNLINK', UNIQUE, UNIQUE_ENDS)
 end
 return left

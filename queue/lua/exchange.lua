@@ -84,10 +84,12 @@ local function settle()
           results[#results + 1] = id
           results[#results + 1] = ARGV[at + 6]
         end
+        unique_release(id, tail)
       elseif verdict == 'x' then
         rec = record('d', p, b, failed, lost, e, w, ending, tail)
         call('ZADD', DEAD, int(now), id)
         buried(id, ARGV[at + 4], line ~= '' and cjson.decode(line).error or '', now)
+        unique_release(id, tail)
       elseif verdict == 'r' or verdict == 's' then
         rec = record('q', p, b, failed, lost, e, w, '', tail)
         local at_ms = now + tonumber(ARGV[at + 3])
@@ -150,10 +152,12 @@ local function reap()
       if cancelling(held) then
         call('HSET', JOBS, id, record('c', p, b, failed, lost, e, w, ending, tail))
         call('RPUSH', FINISHED, id .. ' ' .. int(now))
+        unique_release(id, tail)
       elseif lost >= max_lost then
         call('HSET', JOBS, id, record('d', p, b, failed, lost, e, w, ending, tail))
         call('ZADD', DEAD, int(now), id)
         buried(id, 0, 'its dispatcher vanished: the lease ended', now)
+        unique_release(id, tail)
       else
         call('HSET', JOBS, id, record('q', p, b, failed, lost, e, w, '', tail))
         enqueue_first(id, p)

@@ -50,5 +50,6 @@ else
   end
   more = most == 0
 end
+if ARGV[1] ~= 'd' then unique_forget(ids) end -- the dead hold no keys
 if #ids > 0 then forget(ids) end
 return answered(int(#ids) .. (more and ' 1' or ' 0'))

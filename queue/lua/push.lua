@@ -3,11 +3,12 @@
 -- KEYS  see the prelude; 17 holds the answer for a repeated request
 -- ARGV  1 channel to wake lanes on, 2 type, 3 how long to remember the answer (ms),
 --       4 the time between two wakes while jobs wait (ms), 5 a note to remember with the answer ("" none),
---       then six a job: id, "1" if the id is freshly made (nothing to look up), list number,
+--       then six a job: id, "1" if the id is freshly made (nothing to look up) or "0", and
+--       behind it what unique_push takes, if the job has a unique key; list number,
 --       when ("" now, "@ms" at, "+ms" after), options\ndata, blob ("" if the data is inline)
 -- Returns a string "now answer answer …", an answer a job:
---       n<ms> new, r<ms> replaced, each with its wait in ms; a: active, nothing changed; with a note, after a
---       newline, that of the request that was first of its key: only that one did anything
+--       n<ms> new, r<ms> replaced, each with its wait in ms, and ":id" if it took another's place; a: active,
+--       nothing changed; x or i: another holds its unique key, see unique_push. With a note, after a newline, that of the request that was first of its key: only that one did anything
 local known = call('GET', REQUEST)
 if known then return known end
 
@@ -32,9 +33,21 @@ for i = 6, #ARGV, 6 do
     if string.sub(when, 1, 1) == '@' then wait = wait - now end
     if wait < 0 then wait = 0 end
   end
-  local answer, listed = 'n', false
+  local answer, listed, as, take = 'n', false, '', nil
+  local unique = #fresh > 1 and string.sub(fresh, 2)
+  if unique then fresh = string.sub(fresh, 1, 1) end
   if fresh == '1' and late == nil then late = call('HEXISTS', JOBS, id) == 1 end
-  if fresh ~= '1' or late then
+  if unique then
+    flush()
+    local refused, under
+    refused, under, wait, take = unique_push(unique, id, fresh == '1', wait, now)
+    if refused then
+      answer = refused
+    elseif under ~= id then
+      id, fresh, as = under, '0', ':' .. under
+    end
+  end
+  if answer == 'n' and (fresh ~= '1' or late) then
     flush()
     local rec = call('HGET', JOBS, id)
     local at = place(id, rec)
@@ -43,6 +56,7 @@ for i = 6, #ARGV, 6 do
     elseif at then
       answer = 'r'
       local was = tonumber(string.sub(rec, 2, 2))
+      unique_release(id, tail_of(rec))
       if at == 'S' then
         call('ZREM', SCHEDULED, id)
       elseif at == 'd' then
@@ -61,7 +75,8 @@ for i = 6, #ARGV, 6 do
       if blob == '' then call('HDEL', BLOBS, id) end
     end
   end
-  if answer ~= 'a' then
+  if answer == 'n' or answer == 'r' then
+    if take then unique_take(take.key, id, now, take.since, take.window) end
     fields[#fields + 1] = id
     fields[#fields + 1] = record('q', p, blob == '' and '-' or 'b', 0, 0, enqueued, int(wait), '\n', body)
     if blob ~= '' then
@@ -74,7 +89,7 @@ for i = 6, #ARGV, 6 do
     elseif not listed then
       lists[p][#lists[p] + 1] = id
     end
-    answer = answer .. int(wait)
+    answer = answer .. int(wait) .. as
   end
   out[#out + 1] = answer
 end

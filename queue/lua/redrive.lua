@@ -11,6 +11,7 @@ if #ids == 0 then return '0' end
 for i, rec in ipairs(call('HMGET', JOBS, unpack(ids))) do
   local _, p, b, failed, lost, e, w, tail = parse(rec)
   call('HSET', JOBS, ids[i], record('q', p, b, 0, 0, e, w, '', tail))
+  unique_again(ids[i], tail)
   enqueue_waiting(ids[i], p)
 end
 call('ZREM', DEAD, unpack(ids))

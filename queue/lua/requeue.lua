@@ -31,6 +31,7 @@ else
         int(tonumber(ended) - tonumber(started)) .. ',"outcome":"succeeded","status":' .. status .. '}')
     end
   end
+  unique_again(id, tail)
   call('HDEL', RESULTS, id)
   call('HSET', JOBS, id, record('q', p, b, 0, 0, e, w, '', tail))
 end

@@ -156,10 +156,19 @@ func onceRecalled(v *env) {
 	_, _, err = v.q.Recall(v.ctx(), typ, other)
 	v.is(err, queue.ErrKeyReused)
 	// Of a push that was cut short there is nothing to recall, and its repetition completes it.
-	lossy := v.openOn(another(v, v.client, &cutter{on: true}), queue.Options{})
+	cut := &cutter{}
+	lossy := v.openOn(another(v, v.client, cut), queue.Options{})
+	v.ok(lossy.Ping(v.ctx()))
+	for i := range jobs {
+		jobs[i].ID = ""
+	}
+	cut.on = true
 	half := queue.Once{Key: "half", Fingerprint: "f", TTL: time.Hour}
 	_, err = lossy.PushOnce(v.ctx(), half, jobs...)
 	v.is(err, errCut)
+	if s := v.stats(); s.Waiting != 1100 {
+		v.Errorf("of the push cut short: %+v", s)
+	}
 	o.Key = "half"
 	if r, _ := recall(); r != nil {
 		v.Errorf("recalled %d receipts of a push cut short", len(r))
