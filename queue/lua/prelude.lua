@@ -46,7 +46,17 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local function int(n) return string.format('%.0f', n) end
+-- int writes a whole number. Most are written many times in a call, and a float's format is dear.
+-- By its negative, because the in-process engine would fill an array up to a positive key.
+local ints = {}
+local function int(n)
+  local s = ints[-n]
+  if not s then
+    s = string.format('%d', n)
+    ints[-n] = s
+  end
+  return s
+end
 
 -- parse returns state, list number, blob flag, failed, lost, enqueued, wait,
 -- and the tail of the record from its first newline on; nothing of a damaged one.
