@@ -146,7 +146,7 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 		poll = 10 * time.Second
 	}
 	d.dispatcher, err = dispatch.New(dispatch.Options{
-		Queue: d.queue, Deliverer: dispatch.DelivererFunc(d.deliver), Pause: d.intake.PauseGone,
+		Queue: d.queue, Deliverer: deliverer{d}, Pause: d.intake.PauseGone,
 		Reconcile: d.deliverer.Reconcile,
 		Logger:    o.Logger, OnTimeout: o.OnTimeout, Poll: poll,
 	})
@@ -191,12 +191,20 @@ func (d *Deetoo) openAuth(background context.Context) (err error) {
 	return nil
 }
 
-// deliver makes an attempt: here, if the type is one this process Can, else by webhook.
-func (d *Deetoo) deliver(ctx context.Context, lease *queue.Lease) dispatch.Outcome {
-	if l, ok := d.local[lease.Type]; ok {
+// deliverer makes attempts: here, if the type is one this process Can, else by webhook.
+type deliverer struct{ d *Deetoo }
+
+// Deliver is that of a dispatch.Deliverer.
+func (x deliverer) Deliver(ctx context.Context, lease *queue.Lease) dispatch.Outcome {
+	if l, ok := x.d.local[lease.Type]; ok {
 		return l.handler.deliver(ctx, lease)
 	}
-	return d.deliverer.Deliver(ctx, lease)
+	return x.d.deliverer.Deliver(ctx, lease)
+}
+
+// DeliverBatch is that of a dispatch.BatchDeliverer. Only types of webhooks have batches.
+func (x deliverer) DeliverBatch(ctx context.Context, leases []*queue.Lease) []dispatch.Outcome {
+	return x.d.deliverer.DeliverBatch(ctx, leases)
 }
 
 func (d *Deetoo) checkTarget(target string) error {

@@ -18,6 +18,8 @@ type attempt struct {
 	cutoff *time.Timer
 	// lost says that the lease is: there is nothing left to renew.
 	lost bool
+	// batch is what its job goes with; nil if it goes alone.
+	batch *batch
 }
 
 type result struct {
@@ -26,12 +28,15 @@ type result struct {
 	took    time.Duration
 	// calledOff is why the attempt was aborted, if it was: not for its timeout.
 	calledOff error
+	// others are the results of the jobs that went with this one.
+	others []result
 }
 
 // start begins an attempt at each lease. What comes too late, because the lane
 // stops or a repeated request brought it near its lease's end, is given back.
 func (l *lane) start(leases []queue.Lease) {
 	lease, typ, stopping := l.d.opts.Queue.Lease(), l.typ.Load(), l.stopping()
+	var together *batch
 	for i := range leases {
 		j := &leases[i]
 		left := time.Until(j.Deadline) - l.margin()
@@ -49,8 +54,18 @@ func (l *lane) start(leases []queue.Lease) {
 		a.cutoff = time.AfterFunc(left, func() { cancel(errLeaseLost) })
 		l.inflight[j.Token] = a
 		l.running.Add(1)
-		l.crew.do(func() { l.attempt(ctx, typ, j) })
+		if j.Batch == "" {
+			l.crew.do(func() { l.attempt(ctx, typ, j) })
+			continue
+		}
+		if together == nil || together.name != j.Batch {
+			l.beginBatch(together)
+			together = &batch{name: j.Batch}
+		}
+		a.batch = together
+		together.add(ctx, j)
 	}
+	l.beginBatch(together)
 }
 
 // margin is how long before its lease ends an attempt is called off.
@@ -66,7 +81,7 @@ func (l *lane) attempt(ctx context.Context, t *registry.Type, lease *queue.Lease
 			l.log.Error("a deliverer panicked", "job", lease.ID, "panic", panicType(p), "stack", string(debug.Stack()))
 			out = Outcome{Err: "the handler panicked"}
 		}
-		r := result{lease, out, time.Since(begun), context.Cause(ctx)}
+		r := result{lease: lease, outcome: out, took: time.Since(begun), calledOff: context.Cause(ctx)}
 		select {
 		case l.done <- r:
 		case <-l.finished: // the lane gave up on it

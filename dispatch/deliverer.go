@@ -71,6 +71,15 @@ type Deliverer interface {
 	Deliver(ctx context.Context, lease *queue.Lease) Outcome
 }
 
+// BatchDeliverer is a Deliverer that can also make one attempt at several jobs
+// of a type, in one delivery. Each attempt's own timeout is its business.
+type BatchDeliverer interface {
+	Deliverer
+	// DeliverBatch says what came of each job, in the order of the leases. ctx
+	// ends early when all of the jobs are cancelled, or their leases lost.
+	DeliverBatch(ctx context.Context, leases []*queue.Lease) []Outcome
+}
+
 // DelivererFunc is a function as a Deliverer.
 type DelivererFunc func(ctx context.Context, lease *queue.Lease) Outcome
 

@@ -30,6 +30,7 @@ type lane struct {
 	// ----
 	crew     *crew
 	inflight map[string]*attempt // by token: a job may come back while its lost attempt still ends
+	spare    int                 // jobs in flight that take no slot, because one that they go with does
 	pending  []queue.Settlement
 	request  *queue.Request // sent, but not answered yet: to be repeated
 	sentAt   time.Time      // when the request was first sent
@@ -240,7 +241,7 @@ func (l *lane) newRequest() *queue.Request {
 		l.pending = nil
 	}
 	if t := l.typ.Load(); !l.stopping() && !t.Paused && len(l.gone) == 0 && !time.Now().Before(l.restTill) {
-		r.Want = max(t.Concurrency-len(l.inflight), 0)
+		r.Want = max(t.Concurrency-len(l.inflight)+l.spare, 0)
 	}
 	return r
 }

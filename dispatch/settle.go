@@ -16,8 +16,15 @@ import (
 
 // finish takes note of the result of an attempt.
 func (l *lane) finish(r result) {
+	for _, other := range r.others {
+		l.finish(other)
+	}
+	r.others = nil
 	a := l.inflight[r.lease.Token]
 	delete(l.inflight, r.lease.Token)
+	if a.batch != nil {
+		l.leftBatch(a.batch)
+	}
 	l.running.Add(-1)
 	a.cutoff.Stop()
 	a.cancel(nil)

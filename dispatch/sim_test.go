@@ -248,6 +248,7 @@ func (w *world) set(t *registry.Type) {
 	err := w.q.Configure(bg, t.Name, queue.Settings{
 		Version: t.Version, Concurrency: t.Concurrency, Paused: t.Paused,
 		RetainCount: t.Retention.Count, RetainAge: t.Retention.Age,
+		Batch: queue.BatchPolicy{Size: t.Batch.Size, Wait: t.Batch.Wait},
 		Retry: queue.RetryPolicy{
 			MaxAttempts: t.Retry.MaxAttempts, MinBackoff: t.Retry.MinBackoff, MaxBackoff: t.Retry.MaxBackoff, NoJitter: t.Retry.NoJitter,
 		},

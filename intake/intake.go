@@ -161,6 +161,7 @@ func settings(t *registry.Type) queue.Settings {
 	return queue.Settings{
 		Version: t.Version, Concurrency: t.Concurrency, Paused: t.Paused,
 		RetainCount: t.Retention.Count, RetainAge: t.Retention.Age,
+		Batch: queue.BatchPolicy{Size: t.Batch.Size, Wait: t.Batch.Wait},
 		Retry: queue.RetryPolicy{
 			MaxAttempts: t.Retry.MaxAttempts, MinBackoff: t.Retry.MinBackoff, MaxBackoff: t.Retry.MaxBackoff, NoJitter: t.Retry.NoJitter,
 		},

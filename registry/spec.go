@@ -41,6 +41,8 @@ type Spec struct {
 	Format        string    `json:"format"`
 	EventSource   string    `json:"event_source"`
 	EventType     string    `json:"event_type"`
+	// Batch is [Type.Batch].
+	Batch *BatchSpec `json:"batch,omitzero"`
 	// ReconcileURL is [Type.ReconcileURL].
 	ReconcileURL string `json:"reconcile_url,omitzero"`
 }
@@ -187,6 +189,7 @@ func (s Spec) build() Type {
 		t.Format = s.Format
 	}
 	t.EventSource, t.EventType = s.EventSource, s.EventType
+	t.Batch = s.Batch.build()
 	t.ReconcileURL = s.ReconcileURL
 	return t
 }
@@ -234,6 +237,7 @@ func (t *Type) spec() Spec {
 		Paused:    &paused, Description: t.Description, Completion: t.Completion,
 		CallbackLease: duration(t.CallbackLease),
 		Format:        t.Format, EventSource: t.EventSource, EventType: t.EventType,
+		Batch:   t.Batch.spec(),
 		Answers: cloneAnswers(t.Answers), MaxRetryAfter: duration(t.MaxRetryAfter), ReconcileURL: t.ReconcileURL,
 	}
 }

@@ -18,7 +18,7 @@ const someSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 func TestSpecDefaults(t *testing.T) {
 	for _, in := range []string{
 		`{"target":"http://x.test/"}`,
-		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null,"reconcile_url":null,"format":null,"event_source":null,"event_type":null}`,
+		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null,"reconcile_url":null,"format":null,"event_source":null,"event_type":null,"batch":null}`,
 	} {
 		spec, err := DecodeSpec("a", []byte(in))
 		if err != nil {
@@ -127,6 +127,14 @@ func TestSpecRefusals(t *testing.T) {
 		{`{"event_source":"http://[::1/"}`, "event_source must be a URI reference"},
 		{`{"event_source":"` + long + `"}`, "event_source must be a URI reference of at most 512 bytes"},
 		{`{"event_source":"http://user:hunter2@x.test/"}`, "event_source must not contain a user"},
+		{`{"batch":{}}`, "batch.size must be 1 to 1,000"},
+		{`{"batch":{"size":1001}}`, "batch.size must be 1 to 1,000"},
+		{`{"batch":{"size":10,"wait":"11s"}}`, "batch.wait must be 0s to 10s"},
+		{`{"batch":{"size":10,"max_bytes":1023}}`, "batch.max_bytes must be 1,024 to"},
+		{`{"batch":{"size":10,"most":1}}`, "batch.most is not a known field"},
+		{`{"target":"local:","batch":{"size":10}}`, "batch is for webhooks only"},
+		{`{"target":"http://x.test/","batch":{"size":10},"format":"cloudevents-binary"}`, "batch does not go with format"},
+		{`{"target":"http://x.test/","batch":{"size":10},"reconcile_url":"http://x.test/"}`, "batch does not go with a reconcile_url"},
 		{`{"event_type":"a\u0085b"}`, "event_type must be at most 256 bytes"},
 		{`{"event_type":"a\ufffeb"}`, "event_type must be at most 256 bytes"},
 		{`{"event_type":"` + long + `"}`, "event_type must be at most 256 bytes"},

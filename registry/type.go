@@ -71,6 +71,8 @@ type Type struct {
 	// EventType is the type of the CloudEvents, of at most 256 bytes: "com.example.email.send".
 	// Default, if empty: the type's name.
 	EventType string
+	// Batch says how jobs go together in one delivery. Default: each goes alone.
+	Batch Batch
 	// ReconcileURL is asked what became of an attempt whose answer was lost,
 	// before the job is tried again: http or https, no fragment. Empty: nobody is asked.
 	ReconcileURL string

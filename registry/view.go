@@ -102,7 +102,7 @@ func (t *Type) same(o *Type) bool {
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
 		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&
 		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter && t.ReconcileURL == o.ReconcileURL &&
-		t.Format == o.Format && t.EventSource == o.EventSource && t.EventType == o.EventType
+		t.Format == o.Format && t.Batch == o.Batch && t.EventSource == o.EventSource && t.EventType == o.EventType
 }
 
 // New returns a type with every default set. It has no secret yet: storing it

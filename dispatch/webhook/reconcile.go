@@ -56,7 +56,7 @@ func (d *Deliverer) Reconcile(ctx context.Context, lease *queue.Lease) (known di
 	if err != nil {
 		return dispatch.Reconciled{Err: failure(ctx, limit, err).Err}
 	}
-	body, err := d.read(resp)
+	body, err := read(resp, d.opts.MaxResult)
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return dispatch.Reconciled{State: dispatch.FateUnknown}

@@ -64,17 +64,22 @@ func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *q
 		return nil, err
 	}
 	m := newMessage(typ, lease)
+	return request(ctx, p, d.headers(p, typ, lease, m, limit), m.body)
+}
+
+// request is a POST to the type's target.
+func request(ctx context.Context, p *prepared, h http.Header, body []byte) (*retryablehttp.Request, error) {
 	u := *p.url
 	hr := (&http.Request{
 		Method: http.MethodPost, URL: &u, Host: u.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: d.headers(p, typ, lease, m, limit),
+		Header: h,
 	}).WithContext(ctx)
 	req, err := retryablehttp.FromRequest(hr)
 	if err != nil {
 		return nil, err
 	}
-	return req, req.SetBody(m.body)
+	return req, req.SetBody(body)
 }
 
 // headers are the type's own and those of the contract.

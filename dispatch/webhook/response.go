@@ -31,7 +31,7 @@ const (
 // MaxResult is cut off, and Err says so. A failure is one whatever becomes of
 // its body.
 func (d *Deliverer) judge(ctx context.Context, limit time.Duration, typ *registry.Type, resp *http.Response, ex *Exchange) dispatch.Outcome {
-	body, readErr := d.read(resp)
+	body, readErr := read(resp, d.opts.MaxResult)
 	out, row := d.policy(typ, resp, body, readErr == nil)
 	if row < 0 {
 		out = d.verdict(typ, resp)
@@ -62,18 +62,18 @@ func (d *Deliverer) judge(ctx context.Context, limit time.Duration, typ *registr
 	return out
 }
 
-// errTooLong: the body went on after MaxResult bytes.
+// errTooLong: the body went on after as many bytes as are read.
 var errTooLong = errors.New("body too long")
 
-// read returns the body up to MaxResult bytes. Only a body that was read to its
+// read returns the body up to so many bytes. Only a body that was read to its
 // end lets the connection be used again; a longer one is not worth the wait.
-func (d *Deliverer) read(resp *http.Response) ([]byte, error) {
+func read(resp *http.Response, most int) ([]byte, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, nil // there is no body, but a stream without an end
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(d.opts.MaxResult)+1))
-	if len(body) > d.opts.MaxResult {
-		return body[:d.opts.MaxResult], errTooLong
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
+	if len(body) > most {
+		return body[:most], errTooLong
 	}
 	return body, err
 }

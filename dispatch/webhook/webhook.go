@@ -181,6 +181,9 @@ func (d *Deliverer) Send(ctx context.Context, typ *registry.Type, lease *queue.L
 
 // attempt sends the request of one lease and judges the answer. ex may be nil.
 func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queue.Lease, ex *Exchange) (out dispatch.Outcome) {
+	if typ.Batch.Size > 0 { // its handler reads arrays, of one too
+		return d.attemptBatch(ctx, typ, []*queue.Lease{lease}, ex)[0]
+	}
 	start := time.Now()
 	defer func() {
 		took := time.Since(start)
@@ -226,13 +229,7 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 // how long that leaves. A deadline of ctx that is not later is left to end it,
 // since it may have a cause of its own.
 func withLimit(ctx context.Context, typ *registry.Type, lease *queue.Lease) (context.Context, context.CancelFunc, time.Duration) {
-	limit := defaultTimeout
-	if typ.Timeout > 0 {
-		limit = typ.Timeout
-	}
-	if lease.Timeout > 0 {
-		limit = lease.Timeout
-	}
+	limit := timeoutOf(typ, lease)
 	if t, ok := ctx.Deadline(); ok {
 		if left := time.Until(t); left <= limit {
 			return ctx, func() {}, left
@@ -240,6 +237,17 @@ func withLimit(ctx context.Context, typ *registry.Type, lease *queue.Lease) (con
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	return ctx, cancel, limit
+}
+
+// timeoutOf is how long an attempt at the job may take.
+func timeoutOf(typ *registry.Type, lease *queue.Lease) time.Duration {
+	switch {
+	case lease.Timeout > 0:
+		return lease.Timeout
+	case typ.Timeout > 0:
+		return typ.Timeout
+	}
+	return defaultTimeout
 }
 
 func (d *Deliverer) logAttempt(lease *queue.Lease, out dispatch.Outcome, took time.Duration) {
