@@ -24,6 +24,7 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // Dialect is a way in: a protocol that jobs are pushed through.
@@ -47,6 +48,8 @@ type Deetoo struct {
 	queue      *queue.Queue
 	directory  *registry.Directory
 	store      *registry.Store
+	schedules  *schedule.Store
+	clock      *schedule.Clock
 	deliverer  *webhook.Deliverer
 	intake     *intake.Intake
 	dispatcher *dispatch.Dispatcher

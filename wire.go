@@ -23,6 +23,7 @@ import (
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/queue/embedded"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // GeneratedKey is the key that tokens are signed with when none is configured.
@@ -123,6 +124,9 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	if d.store, err = registry.NewStore(client, registry.Options{Prefix: o.Prefix, Logger: o.Logger}); err != nil {
 		return err
 	}
+	if d.schedules, err = schedule.NewStore(client, schedule.Options{Prefix: o.Prefix, Logger: o.Logger}); err != nil {
+		return err
+	}
 	d.directory = registry.NewDirectory(d.store, o.Logger)
 	if d.deliverer, err = webhook.New(webhook.Options{
 		Types: d.directory, AllowPrivate: o.AllowPrivateTargets, AllowCIDRs: o.AllowTargets,
@@ -135,7 +139,7 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 		return err
 	}
 	if d.intake, err = intake.New(intake.Options{
-		Queue: d.queue, Store: d.store, Directory: d.directory, MaxJobSize: o.MaxJobSize,
+		Queue: d.queue, Store: d.store, Directory: d.directory, Schedules: d.schedules, MaxJobSize: o.MaxJobSize,
 		CheckTarget: d.checkTarget, Wake: d.wake, Draining: d.draining,
 	}); err != nil {
 		return err
@@ -144,6 +148,9 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	if o.RedisURL == "" {
 		// Nobody else writes to the embedded store: no wake can come from elsewhere.
 		poll = 10 * time.Second
+	}
+	if d.clock, err = schedule.NewClock(schedule.ClockOptions{Store: d.schedules, Jobs: d.intake.Ticks(), Logger: o.Logger}); err != nil {
+		return err
 	}
 	d.dispatcher, err = dispatch.New(dispatch.Options{
 		Queue: d.queue, Deliverer: deliverer{d}, Pause: d.intake.PauseGone,
@@ -326,6 +333,7 @@ func (d *Deetoo) follow(ctx context.Context) {
 			d.opts.Logger.Error("job types are not followed any more", "error", err)
 		}
 	})
+	d.working.Go(func() { d.clock.Run(ctx) })
 	d.working.Go(func() { d.queue.Listen(ctx, d.dispatcher.Heard, d.dispatcher.WakesArrive) })
 	cancel := d.directory.Subscribe(func(c registry.Change) {
 		_, here := d.local[c.Name]

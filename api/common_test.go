@@ -11,13 +11,17 @@ import (
 
 // sample is a good request for a route, about the type email and the job job-1.
 func sample(r Route) call {
-	path := strings.NewReplacer("{type}", "email", "{id}", "job-1", "{file}", "errors").Replace(r.Path)
+	path := strings.NewReplacer("{type}", "email", "{id}", "job-1", "{name}", "nightly", "{file}", "errors").Replace(r.Path)
 	c := call{method: r.Method, path: path}
 	switch r.OperationID {
 	case "putType":
 		c.body = `{"target":"https://example.org/email"}`
 	case "patchType":
 		c.body, c.media = `{"concurrency":5}`, mediaMergePatch
+	case "putSchedule":
+		c.body = `{"type":"email","cron":"0 3 * * *"}`
+	case "patchSchedule":
+		c.body, c.media = `{"cron":"0 4 * * *"}`, mediaMergePatch
 	case "pushJobs", "putJob":
 		c.body = `{"data":{"n":1}}`
 	case "pauseType":
@@ -107,7 +111,11 @@ func TestTypeOutOfReach(t *testing.T) {
 
 func TestOneScopeIsEnough(t *testing.T) {
 	everyOperation(t, "403", func(t *testing.T, w *world, r Route, c call) {
-		c.token = token(t, auth.MintOptions{Scopes: []auth.Scope{r.Scope}})
+		scopes := []auth.Scope{r.Scope}
+		if r.Scope == auth.SchedulesWrite { // which pushes jobs
+			scopes = append(scopes, auth.JobsWrite)
+		}
+		c.token = token(t, auth.MintOptions{Scopes: scopes})
 		if a := w.do(c); a.Status == 403 {
 			t.Errorf("%s is not enough: %s", r.Scope, a.Body)
 		}
@@ -158,7 +166,7 @@ func TestUnknownQueryParameterIsNamed(t *testing.T) {
 func TestTooLargeABody(t *testing.T) {
 	everyOperation(t, "413", func(t *testing.T, w *world, r Route, c call) {
 		size := 2 << 20
-		if strings.Contains(r.OperationID, "Type") && r.OperationID != "testType" {
+		if strings.Contains(r.OperationID, "Schedule") || strings.Contains(r.OperationID, "Type") && r.OperationID != "testType" {
 			size = maxSettingsBody
 		}
 		c.body = strings.Replace(c.body, "{", `{"x":"`+strings.Repeat("x", size)+`",`, 1)

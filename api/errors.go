@@ -13,6 +13,7 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // errEncoding: the body is compressed.
@@ -82,6 +83,14 @@ func problemOf(err error) (p *problem, known bool) {
 		p.Version = changed.Current
 		return p, true
 	}
+	if missing, ok := errors.AsType[*schedule.NotFoundError](err); ok {
+		return newProblem("unknown-schedule", missing.Error()), true
+	}
+	if changed, ok := errors.AsType[*schedule.VersionMismatchError](err); ok {
+		p = newProblem("version-mismatch", changed.Error())
+		p.Version = changed.Current
+		return p, true
+	}
 	if state, ok := errors.AsType[*queue.StateError](err); ok {
 		p = newProblem("job-state", state.Error())
 		p.State = string(state.State)
@@ -103,8 +112,8 @@ func problemOf(err error) (p *problem, known bool) {
 	if _, ok := errors.AsType[*invalid.Error](err); ok {
 		return invalidProblem("invalid", err), true
 	}
-	if errors.Is(err, registry.ErrVersionMismatch) {
-		return newProblem("version-mismatch", "the job type keeps changing; try again"), true
+	if errors.Is(err, registry.ErrVersionMismatch) || errors.Is(err, schedule.ErrVersionMismatch) {
+		return newProblem("version-mismatch", "it keeps changing; try again"), true
 	}
 	if http, ok := errors.AsType[*fiber.Error](err); ok {
 		return httpProblem(http.Code)

@@ -28,6 +28,7 @@ import (
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 var secret = []byte("0123456789abcdef0123456789abcdef")
@@ -112,6 +113,9 @@ func newWorldOn(t testing.TB, client redis.UniversalClient, embedded bool, o int
 		t.Fatal(err)
 	}
 	o.Queue, o.Store, o.Directory = w.queue, w.store, registry.NewDirectory(w.store, slog.New(slog.DiscardHandler))
+	if o.Schedules, err = schedule.NewStore(client, schedule.Options{Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
 	if w.intake, err = intake.New(o); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +162,12 @@ func (o *outage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 func (o *outage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if err := o.w.down.Load(); err != nil {
+			return *err
+		}
+		return next(ctx, cmds)
+	}
 }
 
 func (w *world) outage() {

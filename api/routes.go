@@ -34,6 +34,7 @@ func (a *API) Routes() []Route {
 		jobs = typ + "/jobs"
 		job  = jobs + "/{id}"
 		back = job + "/callback"
+		plan = "/v1/schedules/{name}"
 		v1   = "/api/v1/{type}"
 		v2   = "/api/v2/{type}"
 	)
@@ -63,6 +64,17 @@ func (a *API) Routes() []Route {
 		{"GET", typ + "/dead/export", auth.JobsRead, "exportDead", []string{"fingerprint", "error", "after", "before"}, a.exportDead},
 		{"POST", typ + "/dead/redrive", auth.JobsWrite, "redriveDead", nil, a.redriveDead},
 		{"POST", typ + "/dead/purge", auth.JobsWrite, "purgeDead", nil, a.purgeDead},
+
+		{"GET", "/v1/schedules", auth.SchedulesRead, "listSchedules", nil, a.listSchedules},
+		{"GET", plan, auth.SchedulesRead, "getSchedule", nil, a.getSchedule},
+		{"PUT", plan, auth.SchedulesWrite, "putSchedule", nil, a.putSchedule},
+		{"PATCH", plan, auth.SchedulesWrite, "patchSchedule", nil, a.patchSchedule},
+		{"DELETE", plan, auth.SchedulesWrite, "deleteSchedule", nil, a.deleteSchedule},
+		{"POST", plan + "/pause", auth.SchedulesWrite, "pauseSchedule", nil, a.pauseSchedule},
+		{"POST", plan + "/resume", auth.SchedulesWrite, "resumeSchedule", nil, a.resumeSchedule},
+		{"POST", plan + "/run", auth.SchedulesWrite, "runSchedule", nil, a.runSchedule},
+		{"GET", plan + "/next", auth.SchedulesRead, "nextTicks", []string{"n"}, a.nextTicks},
+		{"GET", plan + "/firings", auth.SchedulesRead, "listFirings", nil, a.listFirings},
 
 		{"POST", back + "/heartbeat", none, "callbackHeartbeat", nil, a.heartbeat},
 		{"POST", back + "/progress", none, "callbackProgress", nil, a.progress},

@@ -23,11 +23,17 @@ const (
 	JobsWrite  Scope = "jobs:write"
 	TypesRead  Scope = "types:read"
 	TypesWrite Scope = "types:write"
-	Admin      Scope = "admin"
+	// SchedulesRead and SchedulesWrite are of the schedules of the types a token reaches. To
+	// write one also takes JobsWrite, since it pushes jobs.
+	SchedulesRead  Scope = "schedules:read"
+	SchedulesWrite Scope = "schedules:write"
+	Admin          Scope = "admin"
 )
 
 // Scopes lists every Scope.
-func Scopes() []Scope { return []Scope{JobsRead, JobsWrite, TypesRead, TypesWrite, Admin} }
+func Scopes() []Scope {
+	return []Scope{JobsRead, JobsWrite, TypesRead, TypesWrite, SchedulesRead, SchedulesWrite, Admin}
+}
 
 // ParseScope returns the Scope of that name. The error is an *invalid.Error
 // of the field "scope" that lists them.
@@ -35,7 +41,7 @@ func ParseScope(s string) (Scope, error) {
 	if slices.Contains(Scopes(), Scope(s)) {
 		return Scope(s), nil
 	}
-	return "", invalid.Errorf("scope", "must be one of jobs:read, jobs:write, types:read, types:write, admin; got %q", s)
+	return "", invalid.Errorf("scope", "must be one of jobs:read, jobs:write, types:read, types:write, schedules:read, schedules:write, admin; got %q", s)
 }
 
 // Identity is a caller whose token was verified. It cannot be changed, so it

@@ -39,7 +39,7 @@ func (o MintOptions) Validate() error {
 	}
 	for i, s := range o.Scopes {
 		if _, err := ParseScope(string(s)); err != nil {
-			return invalid.Errorf("Scopes["+strconv.Itoa(i)+"]", "must be one of jobs:read, jobs:write, types:read, types:write, admin; got %q", string(s))
+			return invalid.Errorf("Scopes["+strconv.Itoa(i)+"]", "must be one of jobs:read, jobs:write, types:read, types:write, schedules:read, schedules:write, admin; got %q", string(s))
 		}
 	}
 	for i, g := range o.JobTypes {

@@ -13,17 +13,19 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // ErrTooLarge: a job's data is larger than Options.MaxJobSize. It comes with an
 // *invalid.Error that names field and limit.
 var ErrTooLarge = errors.New("the job is too large")
 
-// Options of an Intake. Queue, Store and Directory are required.
+// Options of an Intake. Queue, Store, Directory and Schedules are required.
 type Options struct {
 	Queue     *queue.Queue
 	Store     *registry.Store
 	Directory *registry.Directory
+	Schedules *schedule.Store
 	// Wake tells the lanes of this process of a push at once; others hear of it
 	// from Redis. Default: nobody is told.
 	Wake func(queue.Event)
@@ -48,6 +50,8 @@ func (o Options) Validate() error {
 		return invalid.Errorf("store", "is required")
 	case o.Directory == nil:
 		return invalid.Errorf("directory", "is required")
+	case o.Schedules == nil:
+		return invalid.Errorf("schedules", "is required")
 	case o.MaxJobSize < 0 || o.MaxJobSize > queue.MaxDataSize:
 		return invalid.Errorf("max_job_size", "must be 1 to %d bytes", queue.MaxDataSize)
 	case o.MaxBatch < 0:
@@ -60,7 +64,7 @@ func (o Options) Validate() error {
 //
 // Every method checks the caller's token: an error then is an
 // *auth.ScopeError or *auth.TypeError. Beside these come *invalid.Error,
-// *registry.NotFoundError, *registry.VersionMismatchError, ErrTooLarge, and the sentinels of package queue; a Redis that is
+// *registry.NotFoundError, *registry.VersionMismatchError, their likes of package schedule, ErrTooLarge, and the sentinels of package queue; a Redis that is
 // away is always queue.ErrUnavailable.
 type Intake struct {
 	opts Options

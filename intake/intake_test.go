@@ -19,6 +19,7 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // world is an intake on a Redis in this process, and what it told others.
@@ -49,8 +50,12 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	if w.store, err = registry.NewStore(client, registry.Options{Logger: silent}); err != nil {
 		t.Fatal(err)
 	}
+	schedules, err := schedule.NewStore(client, schedule.Options{Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
 	o := Options{
-		Queue: w.queue, Store: w.store, Directory: registry.NewDirectory(w.store, silent),
+		Queue: w.queue, Store: w.store, Directory: registry.NewDirectory(w.store, silent), Schedules: schedules,
 		Wake: func(e queue.Event) { w.woken = append(w.woken, e) },
 	}
 	if change != nil {

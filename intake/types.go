@@ -113,8 +113,8 @@ func (in *Intake) setPaused(ctx context.Context, name string, paused bool, reaso
 }
 
 // DeleteType removes a type and its queue. While jobs are waiting, scheduled,
-// running or dead it refuses with queue.ErrNotEmpty, unless force is given:
-// then they are deleted too.
+// running or dead, or schedules push to it, it refuses with queue.ErrNotEmpty, unless force is given:
+// then the jobs are deleted too, and the schedules stay, whose ticks fail.
 func (in *Intake) DeleteType(ctx context.Context, who *auth.Identity, name string, ifMatch int64, force bool) error {
 	if err := who.Require(auth.TypesWrite, name); err != nil {
 		return err
@@ -126,6 +126,9 @@ func (in *Intake) DeleteType(ctx context.Context, who *auth.Identity, name strin
 		}
 		if n := s.Waiting + s.Scheduled + s.Active + s.Dead; n > 0 {
 			return fmt.Errorf("%w: %d waiting, %d scheduled, %d running, %d dead", queue.ErrNotEmpty, s.Waiting, s.Scheduled, s.Active, s.Dead)
+		}
+		if err := in.noSchedules(ctx, name); err != nil {
+			return err
 		}
 	}
 	if err := in.opts.Store.Delete(ctx, name, ifMatch); err != nil {

@@ -213,7 +213,17 @@ func decodeCursor(s State, cursor string) (string, error) {
 // attempt, and it ends as Cancelled unless that attempt still succeeds. A job
 // cancelled before returns Cancelled; one finished otherwise is a *StateError. ErrNotFound.
 func (q *Queue) Cancel(ctx context.Context, typ, id string) (State, error) {
-	v, err := q.run(ctx, q.scripts.cancel, q.typeKeys(typ, "once:"+nonce()), []any{id, q.wakeChannel(), typ + " " + id})
+	return q.cancel(ctx, typ, id, typ+" "+id)
+}
+
+// Withdraw is Cancel that leaves a running job alone: it returns Active then, and nothing has changed.
+func (q *Queue) Withdraw(ctx context.Context, typ, id string) (State, error) {
+	return q.cancel(ctx, typ, id, "")
+}
+
+// cancel runs the script; announce is what to publish if the job is running, "" not to cancel it then.
+func (q *Queue) cancel(ctx context.Context, typ, id, announce string) (State, error) {
+	v, err := q.run(ctx, q.scripts.cancel, q.typeKeys(typ, "once:"+nonce()), []any{id, q.wakeChannel(), announce})
 	if err != nil {
 		return "", err
 	}

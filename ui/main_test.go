@@ -26,6 +26,7 @@ import (
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // site is a UI on an in-memory Redis.
@@ -94,7 +95,9 @@ func newSite(t testing.TB) *site {
 	store, err := registry.NewStore(client, registry.Options{Logger: log})
 	must(t, err)
 	dir := registry.NewDirectory(store, log)
-	in, err := intake.New(intake.Options{Queue: q, Store: store, Directory: dir})
+	schedules, err := schedule.NewStore(client, schedule.Options{Logger: log})
+	must(t, err)
+	in, err := intake.New(intake.Options{Queue: q, Store: store, Directory: dir, Schedules: schedules})
 	must(t, err)
 	s.q, s.in = q, in
 	ctx, cancel := context.WithCancel(context.Background())

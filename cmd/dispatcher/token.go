@@ -16,7 +16,7 @@ import (
 
 // tokenCmd mints a token with the HS256 secret: the configured one, or the generated key.
 type tokenCmd struct {
-	Scope       []string      `help:"What the token may: jobs:read, jobs:write, types:read, types:write, admin. Separated by commas." default:"admin" env:"DEETOO_TOKEN_SCOPE"`
+	Scope       []string      `help:"What the token may: jobs:read, jobs:write, types:read, types:write, schedules:read, schedules:write, admin. Separated by commas." default:"admin" env:"DEETOO_TOKEN_SCOPE"`
 	Types       []string      `help:"Globs of the job types it is limited to, such as mail-*. Default: all." placeholder:"GLOB"`
 	TTL         time.Duration `name:"ttl" default:"1h" help:"How long it is good. Default: ${default}."`
 	Subject     string        `default:"cli" help:"Who it is for; shown in logs. Default: ${default}."`

@@ -2,7 +2,7 @@
 -- dispatcher is told.
 --
 -- KEYS  see the prelude; 17 holds the answer for a repeated request
--- ARGV  1 id, 2 channel, 3 what to publish if it is running
+-- ARGV  1 id, 2 channel, 3 what to publish if it is running ("" leaves it alone then)
 -- Returns the job's place before: W, S (now cancelled), A (cancellation requested),
 --       s, c, d (finished: nothing changed), or "" (no such job)
 local known = call('GET', REQUEST)
@@ -12,7 +12,9 @@ local id = ARGV[1]
 local rec = call('HGET', JOBS, id)
 local at = place(id, rec)
 if not at then return '' end
-if at == 'A' then
+if at == 'A' and ARGV[3] == '' then
+  return at
+elseif at == 'A' then
   local held = call('HGET', LEASES, id)
   if held and not cancelling(held) then call('HSET', LEASES, id, held .. ' c') end
   call('PUBLISH', ARGV[2], ARGV[3])
