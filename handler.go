@@ -65,9 +65,9 @@ func failed(ctx context.Context, err error) dispatch.Outcome {
 	case errors.As(err, &permanent):
 		o.Verdict = dispatch.Dead
 	case errors.As(err, &after):
-		o.RetryAfter = max(after.after, 0)
+		o.RetryAfter, o.Health = max(after.after, 0), queue.Busy
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		o.Err = "timeout: " + o.Err
+		o.Err, o.Health = "timeout: "+o.Err, queue.Overloaded
 	case ctx.Err() != nil:
 		o.Verdict = dispatch.Release // called off: shutdown, cancelled, or its lease lost
 	}

@@ -2,8 +2,10 @@ package deetoo
 
 import (
 	"context"
+	"time"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -59,6 +61,27 @@ func (t *Types) SetPaused(ctx context.Context, name string, paused bool, reason 
 		return nil, err
 	}
 	return in.SetPaused(ctx, auth.System(), name, paused, reason)
+}
+
+// Hold opens a type's outage hold by hand, for so long (0: until Unhold), whether its
+// settings have one or not: its jobs stay where they are, and those that run end as they do. Then
+// one job at a time is tried. The reason is for people.
+func (t *Types) Hold(ctx context.Context, name, reason string, d time.Duration) (*queue.Outage, error) {
+	in, err := t.d.door()
+	if err != nil {
+		return nil, err
+	}
+	return in.Hold(ctx, auth.System(), name, reason, d)
+}
+
+// Unhold closes a type's outage hold: its concurrency rises step by step. While it does, that
+// ends at once. The answer is nil if all is well then.
+func (t *Types) Unhold(ctx context.Context, name string) (*queue.Outage, error) {
+	in, err := t.d.door()
+	if err != nil {
+		return nil, err
+	}
+	return in.Unhold(ctx, auth.System(), name)
 }
 
 // Delete removes a type and its finished jobs. While it has others it refuses

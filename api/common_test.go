@@ -26,6 +26,8 @@ func sample(r Route) call {
 		c.body = `{"data":{"n":1}}`
 	case "pauseType":
 		c.body = `{"reason":"lunch"}`
+	case "holdType":
+		c.body = `{"reason":"lunch","for":"1h"}`
 	case "testType":
 		c.body = `{"data":1}`
 	case "callbackHeartbeat":

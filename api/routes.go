@@ -46,6 +46,8 @@ func (a *API) Routes() []Route {
 		{"DELETE", typ, auth.TypesWrite, "deleteType", []string{"force"}, a.deleteType},
 		{"POST", typ + "/pause", auth.TypesWrite, "pauseType", nil, a.pauseType},
 		{"POST", typ + "/resume", auth.TypesWrite, "resumeType", nil, a.resumeType},
+		{"POST", typ + "/hold", auth.TypesWrite, "holdType", nil, a.holdType},
+		{"POST", typ + "/unhold", auth.TypesWrite, "unholdType", nil, a.unholdType},
 		{"POST", typ + "/test", auth.TypesWrite, "testType", nil, a.testType},
 		{"GET", typ + "/stats", auth.JobsRead, "getTypeStats", nil, a.typeStats},
 		{"GET", "/v1/stats", auth.JobsRead, "getStats", nil, a.allStats},

@@ -146,14 +146,25 @@ type statsView struct {
 	// HoldMs is how much longer the type runs one job at a time, because its endpoint asked for it.
 	HoldMs int64 `json:"hold_ms"`
 	// OldestWaitingMs is how long the oldest waiting job has been due.
-	OldestWaitingMs int64     `json:"oldest_waiting_ms"`
-	At              timestamp `json:"at"`
+	OldestWaitingMs int64 `json:"oldest_waiting_ms"`
+	// Outage is absent while all is well, Adaptive while the concurrency is fixed.
+	Outage   *outageView   `json:"outage,omitempty"`
+	Adaptive *adaptiveView `json:"adaptive,omitempty"`
+	At       timestamp     `json:"at"`
 }
 
 func viewStats(s intake.TypeStats) statsView {
 	v := statsView{
 		Type: s.Type, Waiting: s.Waiting, ByPriority: map[string]int{}, Scheduled: s.Scheduled, Active: s.Active, Dead: s.Dead, Finished: s.Finished,
 		Concurrency: s.Limit, Paused: s.Paused, HoldMs: s.Hold.Milliseconds(), OldestWaitingMs: s.Oldest.Milliseconds(), At: timestamp(s.At),
+	}
+	if s.Outage != nil {
+		o := viewOutage(s.Outage)
+		v.Outage = &o
+	}
+	if s.Adaptive != nil {
+		a := viewAdaptive(s.Adaptive)
+		v.Adaptive = &a
 	}
 	for p, n := range s.ByPriority {
 		v.ByPriority[p.String()] = n

@@ -46,6 +46,9 @@ type Outcome struct {
 	Verdict Verdict
 	// Status is the HTTP status, 0 if there was none.
 	Status int
+	// Health is what the attempt told of the target. The zero value stands for queue.Failing
+	// if the verdict is Retry, and else for queue.Answered.
+	Health queue.Health
 	// Err says what went wrong, for people. Never contains secrets.
 	Err string
 	// Excerpt is the beginning of the response, at most 1 KiB of valid UTF-8.

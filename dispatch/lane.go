@@ -215,6 +215,7 @@ func (l *lane) exchange() {
 	for _, id := range batch.Damaged {
 		l.log.Error("a job's record is damaged; it cannot run", "job", id)
 	}
+	l.notice(batch)
 	l.start(batch.Leases)
 	l.collect()
 	l.lookAt = time.Now().Add(l.sleep(batch, want))
@@ -222,7 +223,7 @@ func (l *lane) exchange() {
 		l.lookAt = l.restTill
 	}
 	switch {
-	case len(batch.Leases) > 0 && len(batch.Leases) < want && batch.Waiting > 0 && batch.Active < batch.Limit:
+	case len(batch.Leases) > 0 && len(batch.Leases) < want && batch.Waiting > 0 && batch.Active < batch.InForce:
 		l.lookAt = time.Time{} // there are more than one request brings
 	case len(l.pending) > 0:
 		l.soon()
@@ -232,6 +233,19 @@ func (l *lane) exchange() {
 // handed reports whether the job of that ID was to be handed to its handler.
 func handed(done []queue.Settlement, id string) bool {
 	return slices.ContainsFunc(done, func(s queue.Settlement) bool { return s.ID == id && s.Verdict == queue.Accept })
+}
+
+// notice logs what an exchange changed of the type's outage hold.
+func (l *lane) notice(b queue.Batch) {
+	switch {
+	case b.Event == "":
+	case b.Outage == nil:
+		l.log.Info("the target is well again")
+	case b.Outage.Open:
+		l.log.Warn("the target is down: its jobs are held", "reason", b.Outage.Reason, "next_try", b.Outage.Interval)
+	default:
+		l.log.Info("the target answers again: its jobs are let through, step by step")
+	}
 }
 
 func (l *lane) newRequest() *queue.Request {
@@ -254,7 +268,7 @@ func (l *lane) patience() time.Duration { return l.d.opts.Queue.Lease() / 5 }
 // makes up for lost wakes.
 func (l *lane) sleep(b queue.Batch, want int) time.Duration {
 	poll := l.d.opts.Poll
-	if b.Waiting == 0 || b.Paused || want <= 0 {
+	if b.Waiting == 0 || b.Paused || want <= 0 || b.Outage != nil && b.Outage.Open {
 		poll = l.d.pollInterval()
 	}
 	poll += rand.N(poll/4 + 1)

@@ -54,7 +54,10 @@ func (l *lane) settlement(r result) queue.Settlement {
 			N: r.lease.Attempt, StartedAt: r.lease.StartedAt.UnixMilli(), Duration: r.took.Milliseconds(),
 			Status: o.Status, Error: o.Err, Excerpt: o.Excerpt,
 		},
-		Hold: o.RetryAfter, Unsure: o.Unsure,
+		Hold: o.RetryAfter, Unsure: o.Unsure, Took: r.took,
+	}
+	if r.calledOff == nil || o.Verdict == Done {
+		s.Health = o.health()
 	}
 	maxAttempts := t.Retry.MaxAttempts
 	if r.lease.MaxAttempts > 0 {
@@ -63,7 +66,7 @@ func (l *lane) settlement(r result) queue.Settlement {
 	switch verdict := l.verdict(r); {
 	case verdict == Accept:
 		// It leaves no trace yet: the attempt goes on.
-		return queue.Settlement{ID: s.ID, Token: s.Token, Verdict: queue.Accept, Delay: t.CallbackLease}
+		return queue.Settlement{ID: s.ID, Token: s.Token, Verdict: queue.Accept, Delay: t.CallbackLease, Health: s.Health, Took: s.Took}
 	case verdict == Done:
 		s.Verdict, s.Attempt.Outcome = queue.Done, "succeeded"
 		s.Plain = r.lease.Attempt == 1 && r.lease.Lost == 0
@@ -89,6 +92,19 @@ func (l *lane) settlement(r result) queue.Settlement {
 		}
 	}
 	return s
+}
+
+// health is what the attempt told of the target; nothing, if it was not made.
+func (o *Outcome) health() queue.Health {
+	switch {
+	case o.Verdict == Release:
+		return 0
+	case o.Health != 0:
+		return o.Health
+	case o.Verdict == Retry:
+		return queue.Failing
+	}
+	return queue.Answered
 }
 
 // verdict is the deliverer's, unless the attempt failed because it was called

@@ -245,15 +245,21 @@ func (w *world) set(t *registry.Type) {
 	t.Version = w.version
 	w.types[t.Name] = t
 	w.mu.Unlock()
-	err := w.q.Configure(bg, t.Name, queue.Settings{
+	s := queue.Settings{
 		Version: t.Version, Concurrency: t.Concurrency, Paused: t.Paused,
 		RetainCount: t.Retention.Count, RetainAge: t.Retention.Age,
 		Batch: queue.BatchPolicy{Size: t.Batch.Size, Wait: t.Batch.Wait},
 		Retry: queue.RetryPolicy{
 			MaxAttempts: t.Retry.MaxAttempts, MinBackoff: t.Retry.MinBackoff, MaxBackoff: t.Retry.MaxBackoff, NoJitter: t.Retry.NoJitter,
 		},
-	})
-	if err != nil {
+	}
+	if o := t.Outage; o != nil {
+		s.Outage = &queue.OutagePolicy{Share: o.Share, Of: o.Of, Refused: o.Refused, CanaryMin: o.CanaryMin, CanaryMax: o.CanaryMax}
+	}
+	if a := t.Adaptive; a != nil {
+		s.Adaptive = &queue.AdaptivePolicy{Min: a.Min, TargetLatency: a.TargetLatency, Tolerance: a.Tolerance}
+	}
+	if err := w.q.Configure(bg, t.Name, s); err != nil {
 		w.Fatal(err)
 	}
 	for _, n := range w.nodes {

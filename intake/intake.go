@@ -162,7 +162,7 @@ func (in *Intake) hideNames(who *auth.Identity, err error) error {
 
 // settings are what the queue needs to know of a type.
 func settings(t *registry.Type) queue.Settings {
-	return queue.Settings{
+	s := queue.Settings{
 		Version: t.Version, Concurrency: t.Concurrency, Paused: t.Paused,
 		RetainCount: t.Retention.Count, RetainAge: t.Retention.Age,
 		Batch: queue.BatchPolicy{Size: t.Batch.Size, Wait: t.Batch.Wait},
@@ -170,6 +170,13 @@ func settings(t *registry.Type) queue.Settings {
 			MaxAttempts: t.Retry.MaxAttempts, MinBackoff: t.Retry.MinBackoff, MaxBackoff: t.Retry.MaxBackoff, NoJitter: t.Retry.NoJitter,
 		},
 	}
+	if o := t.Outage; o != nil {
+		s.Outage = &queue.OutagePolicy{Share: o.Share, Of: o.Of, Refused: o.Refused, CanaryMin: o.CanaryMin, CanaryMax: o.CanaryMax}
+	}
+	if a := t.Adaptive; a != nil {
+		s.Adaptive = &queue.AdaptivePolicy{Min: a.Min, TargetLatency: a.TargetLatency, Tolerance: a.Tolerance}
+	}
+	return s
 }
 
 // Apply puts a type's settings in force beside its queue. Whoever follows the

@@ -29,6 +29,9 @@ type Settings struct {
 	Retry RetryPolicy
 	// Batch says which jobs go together. The zero value: each goes alone.
 	Batch BatchPolicy
+	// Outage and Adaptive are nil if the type has none.
+	Outage   *OutagePolicy
+	Adaptive *AdaptivePolicy
 }
 
 // BatchPolicy says how jobs go together in one delivery, which takes one of the type's slots.
@@ -72,6 +75,7 @@ func (q *Queue) Configure(ctx context.Context, typ string, s Settings) error {
 		"keep", s.RetainCount, "age", s.RetainAge.Milliseconds(),
 		"attempts", s.Retry.MaxAttempts, "jitter", flag(!s.Retry.NoJitter),
 		"backoff", s.Retry.MinBackoff.Milliseconds(), "longest", s.Retry.MaxBackoff.Milliseconds(),
+		"outage", s.Outage.encode(), "adaptive", s.Adaptive.encode(),
 	}, s.Batch.pairs()...))
 	return err
 }
@@ -102,6 +106,10 @@ type Stats struct {
 	Hold time.Duration
 	// Oldest is how long the oldest waiting job has been due; 0 if none waits.
 	Oldest time.Duration
+	// Outage is nil if all is well.
+	Outage *Outage
+	// Adaptive is nil if the type's concurrency is fixed.
+	Adaptive *Adaptive
 	// At is when this was counted, by Redis's clock.
 	At time.Time
 }
@@ -126,8 +134,15 @@ func (q *Queue) Stats(ctx context.Context, typ string) (Stats, error) {
 		s.Oldest = time.Duration(oldest) * time.Millisecond
 	}
 	s.At = time.UnixMilli(r.int())
+	outage, policy, state := r.str(), r.str(), r.str()
 	if r.err != nil {
 		return Stats{}, fmt.Errorf("stats: %w", r.err)
+	}
+	if s.Outage, err = decodeOutage(outage); err != nil {
+		return Stats{}, fmt.Errorf("stats: %w", err)
+	}
+	if s.Adaptive, err = decodeAdaptive(policy, state, s.Limit); err != nil {
+		return Stats{}, fmt.Errorf("stats: %w", err)
 	}
 	return s, nil
 }

@@ -41,6 +41,10 @@ type Settlement struct {
 	Delay time.Duration
 	// Unsure says that nobody knows what became of the attempt; see Job.Unsure.
 	Unsure bool
+	// Health is what the attempt told of the type's target, and Took how long it
+	// took, to the millisecond: what an outage hold and an adaptive concurrency go by.
+	Health Health
+	Took   time.Duration
 	// Hold, if positive, makes the type run one job at a time for so long.
 	Hold time.Duration
 	// Attempt goes into the job's history. A Release with an empty Outcome leaves no trace.
@@ -62,7 +66,7 @@ type Batch struct {
 	// Damaged are the IDs of jobs that were claimed but cannot be read; see Fsck.
 	Damaged []string
 	// Next is how long until there is something to do without a wake: a job
-	// due, a lease ending, a hold lifted. Negative: nothing is known to come.
+	// due, a lease ending, a hold lifted, a canary's turn. Negative: nothing is known to come.
 	Next time.Duration
 	// Waiting and Active count the type's jobs in the whole cluster.
 	Waiting, Active int
@@ -71,6 +75,12 @@ type Batch struct {
 	Paused bool
 	// Hold is how much longer the type runs one job at a time.
 	Hold time.Duration
+	// InForce is how many jobs could be active at the claim: Limit, or fewer, for an outage or an adaptive concurrency.
+	InForce int
+	// Outage is nil if all is well. Event is what this exchange changed of it: "opened",
+	// "closed" (and ramping up) or "recovered"; else empty.
+	Outage *Outage
+	Event  string
 	// Reaped jobs had lost their dispatcher, or their handler was silent; Promoted ones became due.
 	Reaped, Promoted int
 }
@@ -140,7 +150,7 @@ func (q *Queue) ExchangeRequest(ctx context.Context, typ string, r *Request) (Ba
 }
 
 func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
-	args := make([]any, 0, 5+8*len(r.Done))
+	args := make([]any, 0, 5+9*len(r.Done))
 	args = append(args, r.id, q.consumer, q.lease.Milliseconds(), max(min(r.Want, MaxSettlements), 0), q.maxLost)
 	for i := range r.Done {
 		s := &r.Done[i]
@@ -159,7 +169,7 @@ func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
 		if len(result) > MaxResultSize {
 			result = result[:MaxResultSize]
 		}
-		args = append(args, s.ID, s.Token, s.letters(), s.Delay.Milliseconds(), s.Attempt.Status, line, result, s.Hold.Milliseconds())
+		args = append(args, s.ID, s.Token, s.letters(), s.Delay.Milliseconds(), s.Attempt.Status, line, result, s.Hold.Milliseconds(), s.told())
 	}
 	return args, nil
 }
@@ -179,6 +189,12 @@ func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
 	b.Next = time.Duration(r.int()) * time.Millisecond
 	b.Reaped, b.Promoted, b.Hold = int(r.int()), int(r.int()), time.Duration(r.int())*time.Millisecond
 	deadline := sent.Add(time.Duration(r.int()) * time.Millisecond)
+	b.InForce = int(r.int())
+	outage, err := decodeOutage(r.str())
+	b.Outage, b.Event = outage, r.str()
+	if err != nil {
+		return b, fmt.Errorf("exchange: %w", err)
+	}
 	for range r.int() {
 		b.Stale = append(b.Stale, r.str())
 	}

@@ -17,7 +17,7 @@ type scripts struct {
 	cancel, requeue, redrive, purge, remove *redis.Script
 	get, list, stats, destroy               *redis.Script
 	report, conclude                        *redis.Script
-	deadGroups                              *redis.Script
+	deadGroups, hold                        *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real
@@ -30,8 +30,8 @@ func loadScripts(headers bool) (*scripts, error) {
 	}
 	// What a script needs beside the prelude, in this order.
 	needs := map[string][]string{
-		"exchange":   {"unique", "graves", "burial", "conclusion", "batch"},
-		"conclude":   {"unique", "graves", "burial", "conclusion", "batch"},
+		"exchange":   {"unique", "graves", "burial", "conclusion", "batch", "outage", "adaptive"},
+		"conclude":   {"unique", "graves", "burial", "conclusion", "batch", "outage"},
 		"push":       {"unique", "graves"},
 		"cancel":     {"unique"},
 		"requeue":    {"unique", "graves"},
@@ -41,13 +41,14 @@ func loadScripts(headers bool) (*scripts, error) {
 		"list":       {"graves"},
 		"destroy":    {"unique", "graves"},
 		"deadgroups": {"graves"},
+		"hold":       {"outage"},
 	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
 		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
 		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
-		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups,
+		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups, "hold": &s.hold,
 	} {
 		header := ""
 		if headers && name != "push" {

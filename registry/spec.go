@@ -45,6 +45,9 @@ type Spec struct {
 	Batch *BatchSpec `json:"batch,omitzero"`
 	// ReconcileURL is [Type.ReconcileURL].
 	ReconcileURL string `json:"reconcile_url,omitzero"`
+	// Outage and Adaptive: an empty object has all defaults; absent: none.
+	Outage   *OutageSpec   `json:"outage,omitzero"`
+	Adaptive *AdaptiveSpec `json:"adaptive,omitzero"`
 }
 
 // RetrySpec is [Retry] as people write it.
@@ -191,6 +194,7 @@ func (s Spec) build() Type {
 	t.EventSource, t.EventType = s.EventSource, s.EventType
 	t.Batch = s.Batch.build()
 	t.ReconcileURL = s.ReconcileURL
+	t.Outage, t.Adaptive = s.Outage.build(), s.Adaptive.build()
 	return t
 }
 
@@ -239,6 +243,7 @@ func (t *Type) spec() Spec {
 		Format:        t.Format, EventSource: t.EventSource, EventType: t.EventType,
 		Batch:   t.Batch.spec(),
 		Answers: cloneAnswers(t.Answers), MaxRetryAfter: duration(t.MaxRetryAfter), ReconcileURL: t.ReconcileURL,
+		Outage: t.Outage.spec(), Adaptive: t.Adaptive.spec(),
 	}
 }
 

@@ -76,6 +76,10 @@ type Type struct {
 	// ReconcileURL is asked what became of an attempt whose answer was lost,
 	// before the job is tried again: http or https, no fragment. Empty: nobody is asked.
 	ReconcileURL string
+	// Outage has the type's jobs held while its target is down. Nil: never, unless by hand.
+	Outage *Outage
+	// Adaptive has its concurrency found out. Nil: Concurrency is always what counts.
+	Adaptive *Adaptive
 
 	// Version rises with every change, across all types. It is the ETag.
 	Version   int64

@@ -65,6 +65,8 @@ func (t *Type) Violations() []*invalid.Error {
 	c.that(t.MaxRetryAfter >= time.Second && t.MaxRetryAfter <= 7*day, "max_retry_after", "must be 1s to 168h (7 days)")
 	c.format(t)
 	c.batch(t)
+	c.outage(t.Outage)
+	c.adaptive(t.Adaptive, t.Concurrency)
 	return c
 }
 

@@ -92,6 +92,7 @@ func (t *Type) Clone() Type {
 	c := *t
 	c.Headers, c.Secrets = maps.Clone(t.Headers), slices.Clone(t.Secrets)
 	c.Answers = cloneAnswers(t.Answers)
+	c.Outage, c.Adaptive = clone(t.Outage), clone(t.Adaptive)
 	return c
 }
 
@@ -102,7 +103,8 @@ func (t *Type) same(o *Type) bool {
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
 		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&
 		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter && t.ReconcileURL == o.ReconcileURL &&
-		t.Format == o.Format && t.Batch == o.Batch && t.EventSource == o.EventSource && t.EventType == o.EventType
+		t.Format == o.Format && t.Batch == o.Batch && t.EventSource == o.EventSource && t.EventType == o.EventType &&
+		equal(t.Outage, o.Outage) && equal(t.Adaptive, o.Adaptive)
 }
 
 // New returns a type with every default set. It has no secret yet: storing it

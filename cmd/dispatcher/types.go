@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+	"time"
 
 	"github.com/deetoo/deetoo/registry"
 )
@@ -18,6 +19,8 @@ type typesCmd struct {
 	Put    typesPutCmd    `cmd:"" help:"Register a job type, or replace its settings."`
 	Pause  typesOneCmd    `cmd:"" help:"Start no more jobs of a type."`
 	Resume typesOneCmd    `cmd:"" help:"Go on with a paused type."`
+	Hold   typesHoldCmd   `cmd:"" help:"Hold a type's jobs, as in an outage of its target."`
+	Unhold typesOneCmd    `cmd:"" help:"Let a held type's jobs through again, step by step."`
 	Delete typesDeleteCmd `cmd:"" help:"Remove a job type."`
 }
 
@@ -68,6 +71,37 @@ func (c *typesOneCmd) Run(env *environment, action actionName) error {
 		err = cl.call(env.ctx, "POST", typePath(c.Type, string(action)), "", nil, &answer)
 	}
 	if err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+type typesHoldCmd struct {
+	clientFlags
+	Type   string        `arg:"" help:"Job type."`
+	Reason string        `help:"Why, for people. Default: who did it."`
+	For    time.Duration `help:"For how long; then one job at a time is tried. Default: until unhold." placeholder:"20m"`
+}
+
+// Run is called by kong.
+func (c *typesHoldCmd) Run(env *environment) error {
+	if c.For < 0 {
+		return usageError{errors.New("--for must be positive")}
+	}
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	spec := map[string]string{"reason": c.Reason}
+	if c.For > 0 {
+		spec["for"] = c.For.String()
+	}
+	body, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := cl.call(env.ctx, "POST", typePath(c.Type, "hold"), "application/json", body, &answer); err != nil {
 		return err
 	}
 	return printJSON(env.stdout, answer)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/queue"
 )
 
 // maxReason bounds the reason of a failure, in bytes.
@@ -27,16 +28,28 @@ const maxReason = 300
 // else the caller's own doing and so a Release.
 func failure(ctx context.Context, limit time.Duration, err error) dispatch.Outcome {
 	if ctx.Err() == nil {
-		return dispatch.Outcome{Err: reason(err)}
+		return dispatch.Outcome{Err: reason(err), Health: silence(err)}
 	}
 	cause := context.Cause(ctx)
 	if errors.Is(cause, context.DeadlineExceeded) {
-		return dispatch.Outcome{Err: "timeout after " + roundLimit(limit).String()}
+		return dispatch.Outcome{Err: "timeout after " + roundLimit(limit).String(), Health: queue.Overloaded}
 	}
 	if errors.Is(cause, context.Canceled) {
 		return dispatch.Outcome{Verdict: dispatch.Release, Err: "called off"}
 	}
 	return dispatch.Outcome{Verdict: dispatch.Release, Err: clean([]byte("called off: "+cause.Error()), maxReason)}
+}
+
+// silence is what no answer tells of the target.
+func silence(err error) queue.Health {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return queue.Refused
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return queue.Overloaded
+	}
+	return queue.Failing
 }
 
 // roundLimit takes the microseconds off a limit that came from a deadline.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -37,6 +38,7 @@ func (d *Deliverer) judge(ctx context.Context, limit time.Duration, typ *registr
 		out = d.verdict(typ, resp)
 	}
 	out.Status = resp.StatusCode
+	out.Health = health(out.Verdict, resp.StatusCode)
 	out.Excerpt = clean(body, d.opts.MaxExcerpt)
 	if ex != nil {
 		ex.Response = showResponse(resp, out.Excerpt)
@@ -52,7 +54,7 @@ func (d *Deliverer) judge(ctx context.Context, limit time.Duration, typ *registr
 		out.Err = fmt.Sprintf("the answer was cut off after %d bytes", len(body))
 	case readErr != nil:
 		failed := failure(ctx, limit, readErr)
-		out.Verdict, out.Unsure = failed.Verdict, true
+		out.Verdict, out.Health, out.Unsure = failed.Verdict, failed.Health, true
 		out.Err = fmt.Sprintf("%s, after %d bytes of the answer (%s)", failed.Err, len(body), statusLine(resp.StatusCode))
 		return out
 	}
@@ -110,6 +112,22 @@ func (d *Deliverer) verdict(typ *registry.Type, resp *http.Response) dispatch.Ou
 		out.Unsure = true // it is a gateway that speaks, and the handler may have been reached
 	}
 	return out
+}
+
+// health is what an answer tells of the target. A verdict other than Retry speaks of the
+// job: the target, or the type's own policy for its answers, knows what it is about.
+func health(v dispatch.Verdict, status int) queue.Health {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return queue.Busy
+	case v != dispatch.Retry:
+		return queue.Answered
+	case status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout, status == http.StatusRequestTimeout:
+		return queue.Overloaded
+	case status >= 500:
+		return queue.Failing
+	}
+	return queue.Answered
 }
 
 // statusLine names a status: "HTTP 503 Service Unavailable". The words are

@@ -14,6 +14,14 @@ if not held or not rec or not parse(rec) or redis.sha1hex('callback ' .. string.
 local now = clock()
 batch_left({string.match(held, '^%S+')})
 if verdict == 'd' then
+  -- Before its request is answered this is the first that is heard of the target.
+  if not handed(held) then
+    local c = call('HMGET', CONTROL, 'outage', 'held', 'limit')
+    local token, started = string.match(held, '^(%S+) (%d+)')
+    outage_begin(c[1], c[2])
+    outage_tell(delivery_of(token), false, tonumber(started), 'w', '', 0, tonumber(c[3] or 0), now)
+    outage_end()
+  end
   local _, p, b, failed, lost, e, w, tail = parse(rec)
   failed = failed + 1
   local ending, line = closing(id, held, now, failed, 'succeeded')

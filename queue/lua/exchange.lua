@@ -3,24 +3,28 @@
 --
 -- KEYS  see the prelude; 17 holds this consumer's last answer
 -- ARGV  1 request id, 2 consumer, 3 lease (ms), 4 jobs wanted (or batches: see batch.lua), 5 lost attempts before a job is dead,
---       then eight a settlement: id, token, verdict (d done, r retry, s snooze: retry at no cost, x dead, l release,
+--       then nine a settlement: id, token, verdict (d done, r retry, s snooze: retry at no cost, x dead, l release,
 --       h hand the lease to the handler; followed by u: nobody knows what became of it), delay (ms; for h the lease),
 --       status, line for the history ("" none), result ("" none), hold (ms: run one job at a time
---       for so long, 0 no). A first success keeps no line: its record says it all
+--       for so long, 0 no), what it tells of the target and how long it took (a letter of queue.Health,
+--       ms; "" nothing). A first success keeps no line: its record says it all
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
---       reaped, promoted, held (ms), lease left (ms),
+--       reaped, promoted, held (ms), lease left (ms), limit in force (see in_force), state and event of outage.lua,
 --       number stale, stale id…, then four a lease: id, token, record, blob}
 -- Tokens begin with the request id, and are made of numbers then (see batch_token): random, and known to a repeated request.
 local request, consumer = ARGV[1], ARGV[2]
 local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local FIRST, PER = 6, 8
+local FIRST, PER = 6, 9
 local now = clock()
-local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched')
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive')
 local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
 local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
 local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
 local batched = settings[8]
 if batched then batch_begin() end
+
+outage_begin(settings[9], settings[10])
+adaptive_begin(settings[11], limit, batched)
 
 local stale, taken = {}, {}
 local reaped, promoted = 0, 0
@@ -36,6 +40,19 @@ if last then
     for s in string.gmatch(stales, '%S+') do stale[#stale + 1] = s end
     for t in string.gmatch(takens, '%S+') do taken[#taken + 1] = t end
   end
+end
+
+-- tell takes note of what a settlement, that begins at ARGV[at], tells of the target; see outage_tell.
+-- The jobs of a batch tell of one delivery: the first speaks for all.
+local deliveries = {}
+local function tell(at, started)
+  local class, took = string.match(ARGV[at + 8], '^(%l?)(%d*)$')
+  local delivery = delivery_of(ARGV[at + 1])
+  local again = deliveries[delivery]
+  if class ~= '' then deliveries[delivery] = true end
+  started = tonumber(started)
+  if class ~= '' and not again then adaptive_tell(started, class, tonumber(took), ARGV[at + 5], limit, now) end
+  return outage_tell(delivery, again, started, class, ARGV[at + 5], tonumber(ARGV[at + 7]), limit, now)
 end
 
 local function settle()
@@ -64,6 +81,7 @@ local function settle()
     elseif verdict == 'h' then
       -- Done twice it only extends, and a handler that has already concluded has ended the lease.
       settled[id] = true
+      tell(at, started)
       call('ZADD', ACTIVE, int(now + tonumber(ARGV[at + 3])), id)
       call('HSET', LEASES, id, string.match(leases[i], '^%S+ %d+ %S+') .. ' h' .. ARGV[at + 3] .. (cancelling(leases[i]) and ' c' or ''))
     else
@@ -72,6 +90,8 @@ local function settle()
       if batched then tokens[#tokens + 1] = token end
       local cancel = verdict ~= 'd' and cancelling(leases[i])
       local line = ARGV[at + 5]
+      local free = tell(at, started)
+      if free and not cancel then verdict = 'l' end
       if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
       local ending = ' ' .. started .. ' ' .. int(now) .. ' ' .. ARGV[at + 4]
       local rec
@@ -96,14 +116,22 @@ local function settle()
         call('ZADD', SCHEDULED, int(at_ms), id)
         if not due or due == '' or tonumber(due) > at_ms then due = int(at_ms) end
       else
-        enqueue_first(id, p)
+        if free == 'canary' then
+          enqueue_waiting(id, p) -- so that the next is another: one bad job must not keep the hold open
+        else
+          enqueue_first(id, p)
+        end
         if tail ~= was then rec = record('q', p, b, failed, lost, e, w, '', tail) end
       end
       if rec then
         jobs[#jobs + 1] = id
         jobs[#jobs + 1] = rec
       end
-      if line ~= '' and (verdict ~= 'd' or failed > 1 or lost > 0) then remember(id, line) end
+      if free and not cancel then
+        remember_held(id, line)
+      elseif line ~= '' and (verdict ~= 'd' or failed > 1 or lost > 0) then
+        remember(id, line)
+      end
       local pause = tonumber(ARGV[at + 7])
       if pause > 0 and now + pause > hold then hold = now + pause end
     end
@@ -126,7 +154,8 @@ local function reap()
   local ids = call('ZRANGEBYSCORE', ACTIVE, '-inf', int(now), 'LIMIT', 0, 100)
   for _, id in ipairs(ids) do
     local held = call('HGET', LEASES, id)
-    local _, started, holder = string.match(held or '- 0 -', '^(%S+) (%d+) (%S+)')
+    local token, started, holder = string.match(held or '- 0 -', '^(%S+) (%d+) (%S+)')
+    outage_lost(token, now)
     local rec = call('HGET', JOBS, id)
     call('ZREM', ACTIVE, id)
     call('HDEL', LEASES, id)
@@ -264,13 +293,15 @@ local function waiting_now()
   return n
 end
 
+local most = limit
 local gathered -- when jobs that wait for company have waited long enough (ms)
 if not repeated then
   settle()
   reap()
   promote()
-  local most = hold > now and math.min(limit, 1) or limit
-  local n = math.min(want, most - (batched and batch_slots() or call('ZCARD', ACTIVE)))
+  local used = batched and batch_slots() or call('ZCARD', ACTIVE)
+  most = in_force(hold > now and math.min(limit, 1) or limit, used, now)
+  local n = math.min(want, most - used)
   local free = n
   if batched then n = batch_room(free, waiting_now(), now) end
   if n > 0 and not paused then claim(n) end
@@ -279,6 +310,9 @@ if not repeated then
     gathered, more = batch_taken(request, #taken, free, waiting_now(), paused, now)
     cut = cut or more
   end
+  if #taken > 0 then outage_took(taken[1], batch_token(request, 1)) end
+  outage_end()
+  adaptive_end()
   if #taken > 0 or #ARGV >= FIRST then
     call('SET', REQUEST, request .. '\n' .. table.concat(stale, ' ') .. '\n' .. table.concat(taken, ' '), 'PX', int(4 * lease))
   end
@@ -288,11 +322,13 @@ end
 local active = call('ZCARD', ACTIVE)
 local waiting = waiting_now()
 
--- next: the first of a job due, a lease ending, a hold lifted, a batch gathered, or now if the claim was cut short.
+-- next: the first of a job due, a lease ending, a hold lifted, a canary's turn, a batch gathered, or now if the claim was cut short.
 local next_at = due and due ~= '' and tonumber(due)
 local first = call('ZRANGE', ACTIVE, 0, 0, 'WITHSCORES')[2]
 if first and (not next_at or tonumber(first) < next_at) then next_at = tonumber(first) end
 if hold > now and waiting > 0 and (not next_at or hold < next_at) then next_at = hold end
+local canary = waiting > 0 and outage_next(now)
+if canary and (not next_at or canary < next_at) then next_at = canary end
 if gathered and (not next_at or gathered < next_at) then next_at = gathered end
 if cut and waiting > 0 then next_at = now end
 
@@ -305,7 +341,8 @@ if repeated and #taken > 0 then
 end
 
 local out = {int(now), int(limit), int(active), int(waiting), paused and '1' or '0',
-  next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(left), int(#stale)}
+  next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(left),
+  int(most), outage_state(), down_event, int(#stale)}
 for _, id in ipairs(stale) do out[#out + 1] = id end
 if #taken > 0 then
   local recs = call('HMGET', JOBS, unpack(taken))

@@ -2,9 +2,10 @@
 --
 -- KEYS  see the prelude
 -- Returns {waiting by list (5), left-over entries, scheduled, active, dead, finished, limit,
---       paused, hold (ms left), age of the oldest waiting job (ms, -1 none), now}
+--       paused, hold (ms left), age of the oldest waiting job (ms, -1 none), now,
+--       state of outage.lua ("" none), settings and state of adaptive.lua ("" none)}
 local now = clock()
-local c = call('HMGET', CONTROL, 'limit', 'paused', 'hold', 'wstale', 'fstale')
+local c = call('HMGET', CONTROL, 'limit', 'paused', 'hold', 'wstale', 'fstale', 'held', 'adaptive', 'adapt')
 local out, oldest = {}, nil
 for p = 1, 5 do
   out[p] = call('LLEN', WAITING[p])
@@ -28,4 +29,5 @@ out[11], out[12] = tonumber(c[1] or 0), tonumber(c[2] or 0)
 out[13] = math.max(tonumber(c[3] or 0) - now, 0)
 out[14] = oldest and math.max(now - oldest, 0) or -1
 out[15] = int(now)
+out[16], out[17], out[18] = c[6] or '', c[7] or '', c[7] and c[8] or ''
 return out

@@ -36,6 +36,7 @@ func Run(t *testing.T, e Engine) {
 		pushTests(), onceTests(), uniqueTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
 		leaseTests(), callbackTests(), retryTests(), deadTests(), repeatTests(), adminTests(), listenTests(),
 		batchTests(),
+		outageTests(), adaptiveTests(),
 	} {
 		for name, test := range group {
 			tests[name] = test
