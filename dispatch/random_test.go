@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -41,10 +42,10 @@ func TestRandomly(t *testing.T) {
 	}
 }
 
-// live is an attempt that believes it holds its job.
+// live is an attempt that believes it holds its jobs: one, or a batch.
 type live struct {
 	ctx context.Context
-	id  string
+	ids []string
 }
 
 type change struct {
@@ -83,21 +84,28 @@ func (c *chaos) fate(words ...any) *rand.Rand {
 	return rand.New(rand.NewPCG(c.seed, h.Sum64()))
 }
 
-// begin notes an attempt, checks what must hold of it, and says which of the
+// begin notes an attempt, checks what must hold of it, and says which of each
 // job's it is.
-func (c *chaos) begin(ctx context.Context, l *queue.Lease) int {
+func (c *chaos) begin(ctx context.Context, leases ...*queue.Lease) []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	l, ids := leases[0], make([]string, len(leases))
+	visits := make([]int, len(leases))
+	for i, l := range leases {
+		ids[i] = l.ID
+		c.visits[l.ID]++
+		visits[i] = c.visits[l.ID]
+	}
 	kept := c.alive[l.Type][:0]
 	for _, a := range c.alive[l.Type] {
 		if a.ctx.Err() == nil {
-			if a.id == l.ID {
-				c.Errorf("two live attempts at job %s", l.ID)
+			if i := slices.IndexFunc(ids, func(id string) bool { return slices.Contains(a.ids, id) }); i >= 0 {
+				c.Errorf("two live attempts at job %s", ids[i])
 			}
 			kept = append(kept, a)
 		}
 	}
-	c.alive[l.Type] = append(kept, live{ctx, l.ID})
+	c.alive[l.Type] = append(kept, live{ctx, ids})
 	// Those that began under a higher limit may go on under a lower one.
 	most := 0
 	for i, ch := range c.limits[l.Type] {
@@ -108,19 +116,23 @@ func (c *chaos) begin(ctx context.Context, l *queue.Lease) int {
 	if n := len(c.alive[l.Type]); n > most {
 		c.Errorf("%d attempts of %s alive, the limit is %d", n, l.Type, most)
 	}
-	c.visits[l.ID]++
-	return c.visits[l.ID]
+	return visits
 }
 
-func (c *chaos) leave(ctx context.Context, l *queue.Lease, o *Outcome) {
+func (c *chaos) leave(ctx context.Context, typ string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, a := range c.alive[l.Type] {
+	for i, a := range c.alive[typ] {
 		if a.ctx == ctx {
-			c.alive[l.Type] = append(c.alive[l.Type][:i:i], c.alive[l.Type][i+1:]...)
+			c.alive[typ] = append(c.alive[typ][:i:i], c.alive[typ][i+1:]...)
 			break
 		}
 	}
+}
+
+func (c *chaos) came(l *queue.Lease, o *Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch o.Verdict {
 	case Done:
 		c.done[l.ID]++
@@ -131,8 +143,37 @@ func (c *chaos) leave(ctx context.Context, l *queue.Lease, o *Outcome) {
 
 // Deliver makes an attempt of random fate.
 func (c *chaos) Deliver(ctx context.Context, l *queue.Lease) (out Outcome) {
-	visit := c.begin(ctx, l)
-	defer c.leave(ctx, l, &out)
+	visit := c.begin(ctx, l)[0]
+	defer c.leave(ctx, l.Type)
+	return c.attempt(ctx, l, visit)
+}
+
+// DeliverBatch makes attempts of random fates, that end together. One that panics is all of theirs.
+func (c *chaos) DeliverBatch(ctx context.Context, leases []*queue.Lease) []Outcome {
+	visits := c.begin(ctx, leases...)
+	defer c.leave(ctx, leases[0].Type)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	outs := make([]Outcome, len(leases))
+	broken := make([]any, len(leases))
+	var wg sync.WaitGroup
+	for i, l := range leases {
+		wg.Go(func() {
+			defer func() { broken[i] = recover() }()
+			outs[i] = c.attempt(ctx, l, visits[i])
+		})
+	}
+	wg.Wait()
+	for _, p := range broken {
+		if p != nil {
+			panic(p)
+		}
+	}
+	return outs
+}
+
+func (c *chaos) attempt(ctx context.Context, l *queue.Lease, visit int) (out Outcome) {
+	defer c.came(l, &out)
 	r := c.fate(l.ID, visit)
 	took := time.Duration(r.IntN(3000)) * time.Millisecond
 	switch p := r.IntN(100); {
@@ -209,6 +250,9 @@ func (c *chaos) run() {
 	for _, typ := range types {
 		c.newType(typ, 1, func(t *registry.Type) {
 			t.Timeout, t.Retry.MaxBackoff, t.Retry.NoJitter = 30*time.Second, 5*time.Second, false
+			if c.rng.IntN(2) == 0 {
+				t.Batch = registry.Batch{Size: 1 + c.rng.IntN(6), Wait: time.Duration(c.rng.IntN(1000)) * time.Millisecond, MaxBytes: 1 << 20}
+			}
 		})
 		c.limit(typ, 1+c.rng.IntN(10), false)
 	}
