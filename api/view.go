@@ -34,6 +34,7 @@ type jobView struct {
 	EnqueuedAt timestamp `json:"enqueued_at,omitzero"`
 	StartedAt  timestamp `json:"started_at,omitzero"`
 	FinishedAt timestamp `json:"finished_at,omitzero"`
+	ExpiresAt  timestamp `json:"expires_at,omitzero"`
 
 	Attempt int `json:"attempt"`
 	// MaxAttempts and Timeout are the job's own; absent, the type's count.
@@ -62,6 +63,7 @@ func viewJob(j *queue.Job) jobView {
 	if p := j.Progress; p != nil {
 		v.Progress = &progressView{Number: p.Number, Total: p.Total, Message: p.Message, At: timestamp(p.At)}
 	}
+	v.ExpiresAt = timestamp(j.ExpiresAt)
 	if j.Unique != nil {
 		v.UniqueKey = j.Unique.Key
 	}

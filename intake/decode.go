@@ -29,6 +29,8 @@ type jobInput struct {
 	MaxAttempts *int               `json:"max_attempts"`
 	Timeout     *registry.Duration `json:"timeout"`
 	Traceparent string             `json:"traceparent"`
+	ExpiresAt   json.RawMessage    `json:"expires_at"`
+	TTL         *registry.Duration `json:"ttl"`
 	UniqueKey   *string            `json:"unique_key"`
 	UniqueFor   *registry.Duration `json:"unique_for"`
 	OnConflict  string             `json:"on_conflict"`
@@ -36,7 +38,7 @@ type jobInput struct {
 }
 
 // DecodeJob reads one job of a type: {"id"?, "data", "title"?, "when"? | "delay"?,
-// "priority"?, "max_attempts"?, "timeout"?, "traceparent"?, "unique_key"?, "unique_for"?, "on_conflict"?,
+// "priority"?, "max_attempts"?, "timeout"?, "traceparent"?, "expires_at"? | "ttl"?, "unique_key"?, "unique_for"?, "on_conflict"?,
 // "debounce_max"?}. The error is an *invalid.Error.
 func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	var in jobInput
@@ -80,8 +82,16 @@ func (in *jobInput) fill(j *queue.Job) error {
 	if err := in.fillUnique(j); err != nil {
 		return err
 	}
-	at, err := decodeWhen(in.When)
-	j.RunAt = at
+	if in.TTL != nil {
+		if j.TTL = time.Duration(*in.TTL); j.TTL < time.Millisecond {
+			return invalid.Errorf("ttl", "must be 1ms to ten years")
+		}
+	}
+	var err error
+	if j.ExpiresAt, err = decodeTime("expires_at", in.ExpiresAt, 2*queue.MaxDelay); err != nil {
+		return err
+	}
+	j.RunAt, err = decodeWhen(in.When)
 	return err
 }
 
@@ -114,10 +124,15 @@ func (in *jobInput) fillUnique(j *queue.Job) error {
 
 // decodeWhen reads Unix milliseconds or RFC 3339; absent and null mean now.
 func decodeWhen(raw json.RawMessage) (time.Time, error) {
-	bad := invalid.Errorf("when", "must be Unix milliseconds or an RFC 3339 time, between 1970 and ten years from now")
+	return decodeTime("when", raw, queue.MaxDelay)
+}
+
+// decodeTime reads a time as decodeWhen does, at most so far ahead.
+func decodeTime(field string, raw json.RawMessage, ahead time.Duration) (time.Time, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return time.Time{}, nil
 	}
+	bad := invalid.Errorf(field, "must be Unix milliseconds or an RFC 3339 time, between 1970 and %d years from now", int(ahead.Hours()/24/365))
 	var at time.Time
 	if raw[0] == '"' {
 		var s string
@@ -141,7 +156,7 @@ func decodeWhen(raw json.RawMessage) (time.Time, error) {
 		}
 		at = time.UnixMilli(int64(ms))
 	}
-	if at.UTC().Year() < 1970 || at.After(time.Now().Add(queue.MaxDelay)) {
+	if at.UTC().Year() < 1970 || at.After(time.Now().Add(ahead)) {
 		return time.Time{}, bad
 	}
 	if at.IsZero() || at.UnixMilli() <= 0 {

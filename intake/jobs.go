@@ -186,6 +186,9 @@ func why(j *queue.Job, s queue.Stats, pausedReason string) string {
 	case queue.Succeeded:
 		return "It has succeeded."
 	case queue.Cancelled:
+		if j.Expired {
+			return fmt.Sprintf("It expired at %s, before it could start.", j.ExpiresAt.UTC().Format("2006-01-02 15:04:05.000 MST"))
+		}
 		return "It was cancelled."
 	case queue.Dead:
 		if j.Attempt == 1 {

@@ -137,6 +137,13 @@ type Job struct {
 	Timeout time.Duration
 	// Traceparent is the W3C trace context of the push, given to the handler.
 	Traceparent string
+	// ExpiresAt is when the job is not started any more, to the millisecond, on
+	// Redis's clock: taken later, or if its next attempt would be due later, it ends as Cancelled, and
+	// its history says that it expired. An attempt that runs by then goes on. Zero: never.
+	ExpiresAt time.Time
+	// TTL is the same, counted from the push; not both. Of a job that was read,
+	// only ExpiresAt is known.
+	TTL time.Duration
 	// Unique makes the job the only one of its type with a key; nil: it need
 	// not be. Of a job that was read, only the Key is known.
 	Unique *Unique
@@ -158,6 +165,8 @@ type Job struct {
 	LastError string
 	// Result is what a succeeded handler answered, at most 64 KiB.
 	Result []byte
+	// Expired says of a Cancelled job that it was not called off, but expired.
+	Expired bool
 	// CancelRequested says that an active job will not get another attempt.
 	CancelRequested bool
 	// Accepted says that an active job's handler holds its lease; see Accept.
@@ -217,7 +226,7 @@ type Attempt struct {
 	StartedAt int64 `json:"started_at"`
 	// Duration is in milliseconds.
 	Duration int64 `json:"duration_ms"`
-	// Outcome is "succeeded", "failed", "dead", "lost", "released", "snoozed" or "cancelled".
+	// Outcome is "succeeded", "failed", "dead", "lost", "expired", "released", "snoozed" or "cancelled".
 	Outcome string `json:"outcome"`
 	// Status is the HTTP status, 0 if there was no response.
 	Status int `json:"status,omitempty"`

@@ -70,7 +70,8 @@ func (j *Job) place(s State, score, lease string, attempts []Attempt) {
 	if n := len(attempts); n > 0 {
 		last := attempts[n-1]
 		j.LastError = last.Error
-		if !s.Terminal() || j.StartedAt.IsZero() {
+		j.Expired = s == Cancelled && last.Outcome == "expired"
+		if last.Outcome != "expired" && (!s.Terminal() || j.StartedAt.IsZero()) {
 			j.StartedAt = time.UnixMilli(last.StartedAt)
 		}
 	}

@@ -46,8 +46,33 @@ func (j *Job) Validate() error {
 		return invalid.Errorf("timeout", "must be at most 24h")
 	case len(j.Traceparent) > 128 || strings.ContainsAny(j.Traceparent, "\r\n\x00"):
 		return invalid.Errorf("traceparent", "must be a W3C trace context")
-	case j.Unique != nil:
+	}
+	if err := j.validateExpiry(); err != nil {
+		return err
+	}
+	if j.Unique != nil {
 		return j.Unique.validate(j)
+	}
+	return nil
+}
+
+// validateExpiry goes by this machine's clock, and only where that cannot do harm: the scripts go by Redis's.
+func (j *Job) validateExpiry() error {
+	switch {
+	case j.TTL == 0 && j.ExpiresAt.IsZero():
+		return nil
+	case j.TTL != 0 && !j.ExpiresAt.IsZero():
+		return invalid.Errorf("ttl", "must not be given together with expires_at")
+	case j.TTL != 0 && (j.TTL < time.Millisecond || j.TTL > MaxDelay):
+		return invalid.Errorf("ttl", "must be 1ms to ten years")
+	case j.TTL != 0 && j.TTL <= j.Delay, j.TTL != 0 && !j.RunAt.IsZero() && j.TTL <= time.Until(j.RunAt):
+		return invalid.Errorf("ttl", "must be longer than it takes until the job is due")
+	case j.TTL != 0:
+		return nil
+	case j.ExpiresAt.Year() < 1970 || j.ExpiresAt.UnixMilli() <= 0 || j.ExpiresAt.After(time.Now().Add(2*MaxDelay)):
+		return invalid.Errorf("expires_at", "must be between 1970 and twenty years from now")
+	case !j.RunAt.IsZero() && !j.ExpiresAt.After(j.RunAt), j.RunAt.IsZero() && j.Delay > 0 && j.Delay >= time.Until(j.ExpiresAt):
+		return invalid.Errorf("expires_at", "must be later than the job is due")
 	}
 	return nil
 }
@@ -200,6 +225,9 @@ func appendJob(args []any, j *Job, fresh bool) ([]any, error) {
 	isFresh, when := "0", ""
 	if fresh {
 		isFresh = "1"
+	}
+	if j.TTL > 0 || !j.ExpiresAt.IsZero() {
+		isFresh += "e"
 	}
 	if j.Unique != nil {
 		isFresh += j.Unique.arg()

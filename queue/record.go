@@ -19,6 +19,8 @@ type options struct {
 	Timeout     int64  `json:"o,omitempty"` // ms
 	Traceparent string `json:"p,omitempty"`
 	UniqueKey   string `json:"k,omitempty"` // looked for by lua/unique.lua as text
+	ExpiresAt   int64  `json:"x,omitempty"` // ms; this and the next looked for by lua/expiry.lua
+	TTL         int64  `json:"l,omitempty"` // ms after the push
 }
 
 func optionsOf(j *Job) options {
@@ -26,6 +28,10 @@ func optionsOf(j *Job) options {
 	if j.Unique != nil {
 		o.UniqueKey = j.Unique.Key
 	}
+	if !j.ExpiresAt.IsZero() {
+		o.ExpiresAt = j.ExpiresAt.UnixMilli()
+	}
+	o.TTL = j.TTL.Milliseconds()
 	return o
 }
 
@@ -35,6 +41,12 @@ func (o *options) fill(j *Job) {
 	j.Unsure = o.Unsure != 0
 	if o.UniqueKey != "" {
 		j.Unique = &Unique{Key: o.UniqueKey}
+	}
+	switch {
+	case o.ExpiresAt > 0:
+		j.ExpiresAt = time.UnixMilli(o.ExpiresAt)
+	case o.TTL > 0:
+		j.ExpiresAt = j.EnqueuedAt.Add(time.Duration(o.TTL) * time.Millisecond)
 	}
 }
 

@@ -30,8 +30,8 @@ func loadScripts(headers bool) (*scripts, error) {
 	}
 	// What a script needs beside the prelude, in this order.
 	needs := map[string][]string{
-		"exchange":   {"unique", "graves", "burial", "conclusion", "batch", "outage", "adaptive"},
-		"conclude":   {"unique", "graves", "burial", "conclusion", "batch", "outage"},
+		"exchange":   {"unique", "expiry", "graves", "burial", "conclusion", "batch", "outage", "adaptive"},
+		"conclude":   {"unique", "expiry", "graves", "burial", "conclusion", "batch", "outage"},
 		"push":       {"unique", "graves"},
 		"cancel":     {"unique"},
 		"requeue":    {"unique", "graves"},

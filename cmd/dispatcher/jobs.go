@@ -21,6 +21,7 @@ type pushCmd struct {
 	When     string        `help:"When it is due: RFC 3339, or Unix milliseconds." xor:"due"`
 	Delay    time.Duration `help:"How long until it is due." xor:"due"`
 	Priority string        `enum:"critical,high,normal,low,lowest" default:"normal" help:"critical, high, normal, low or lowest. Default: ${default}."`
+	TTL      time.Duration `name:"ttl" help:"How long after now it may still be started."`
 	uniqueFlags
 	Once  string `name:"idempotency-key" placeholder:"KEY" help:"Push once, however often the same command is repeated within 24 hours: the answer is that of the first."`
 	Batch bool   `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
@@ -34,7 +35,7 @@ func (c *pushCmd) Run(env *environment) error {
 	}
 	path := typePath(c.Type, "jobs")
 	if c.Batch {
-		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 || c.uniqueFlags != (uniqueFlags{}) {
+		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 || c.TTL != 0 || c.uniqueFlags != (uniqueFlags{}) {
 			return usageError{errors.New("with --batch, data, IDs and times are those of the lines")}
 		}
 		return c.batch(env, cl, path)
@@ -60,6 +61,9 @@ func (c *pushCmd) Run(env *environment) error {
 	}
 	if c.Delay != 0 {
 		job["delay"] = c.Delay.String()
+	}
+	if c.TTL != 0 {
+		job["ttl"] = c.TTL.String()
 	}
 	c.uniqueFlags.fill(job)
 	body, err := json.Marshal(job)

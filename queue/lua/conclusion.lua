@@ -29,16 +29,8 @@ local function fail(id, rec, held, now, why, permanent, delay, unsure)
   elseif permanent or failed >= most then
     outcome, state = 'dead', 'd'
   end
-  local ending, line = closing(id, held, now, failed, outcome, why)
-  call('HSET', JOBS, id, record(state, p, b, failed, lost, e, w, state == 'q' and '' or ending, doubt(tail, unsure or false)))
-  remember(id, line)
-  if state ~= 'q' then unique_release(id, tail) end
-  if state == 'c' then
-    call('RPUSH', FINISHED, id .. ' ' .. int(now))
-  elseif state == 'd' then
-    call('ZADD', DEAD, int(now), id)
-    buried(id, handed(held) and 202 or 0, why or '', now)
-  else
+  local at
+  if state == 'q' then
     if not delay then
       delay = math.min(tonumber(policy[3] or 3600000), tonumber(policy[2] or 1000) * 2 ^ math.min(failed - 1, 62))
       if policy[4] ~= '0' then
@@ -47,8 +39,21 @@ local function fail(id, rec, held, now, why, permanent, delay, unsure)
         delay = delay * tonumber(string.sub(random, 1, 8), 16) / 4294967296
       end
     end
-    local at = now + math.floor(delay)
-    call('ZADD', SCHEDULED, int(at), id)
-    return at
+    at = now + math.floor(delay)
+    if expiry(tail, e) <= at then state, at = 'c', nil end
   end
+  local ending, line = closing(id, held, now, failed, outcome, why)
+  call('HSET', JOBS, id, record(state, p, b, failed, lost, e, w, state == 'q' and '' or ending, doubt(tail, unsure or false)))
+  remember(id, line)
+  if state == 'c' and outcome == 'failed' then note_expired(id, failed + 1, now) end
+  if state ~= 'q' then unique_release(id, tail) end
+  if state == 'c' then
+    call('RPUSH', FINISHED, id .. ' ' .. int(now))
+  elseif state == 'd' then
+    call('ZADD', DEAD, int(now), id)
+    buried(id, handed(held) and 202 or 0, why or '', now)
+  else
+    call('ZADD', SCHEDULED, int(at), id)
+  end
+  return at
 end

@@ -16,19 +16,20 @@ local request, consumer = ARGV[1], ARGV[2]
 local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, PER = 6, 9
 local now = clock()
-local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive')
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring')
 local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
 local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
 local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
 local batched = settings[8]
 if batched then batch_begin() end
+local expiring, expired = settings[12], 0
 
 outage_begin(settings[9], settings[10])
 adaptive_begin(settings[11], limit, batched)
 
 local stale, taken = {}, {}
 local reaped, promoted = 0, 0
-local cut = false -- left-over entries used up what one call may look at
+local cut = false -- left-over entries and expired jobs used up what one call may look at
 
 -- A repeated request settles nothing twice and gets the jobs it got before.
 local repeated = false
@@ -94,7 +95,7 @@ local function settle()
       if free and not cancel then verdict = 'l' end
       if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
       local ending = ' ' .. started .. ' ' .. int(now) .. ' ' .. ARGV[at + 4]
-      local rec
+      local rec, over
       local was = tail
       tail = doubt(tail, unsure)
       if verdict == 'd' or cancel then
@@ -111,10 +112,17 @@ local function settle()
         buried(id, ARGV[at + 4], line ~= '' and cjson.decode(line).error or '', now)
         unique_release(id, tail)
       elseif verdict == 'r' or verdict == 's' then
-        rec = record('q', p, b, failed, lost, e, w, '', tail)
         local at_ms = now + tonumber(ARGV[at + 3])
-        call('ZADD', SCHEDULED, int(at_ms), id)
-        if not due or due == '' or tonumber(due) > at_ms then due = int(at_ms) end
+        over = expiring and expiry(tail, e) <= at_ms
+        if over then
+          rec = record('c', p, b, failed, lost, e, w, ending, tail)
+          finished[#finished + 1] = id .. ' ' .. int(now)
+          unique_release(id, tail)
+        else
+          rec = record('q', p, b, failed, lost, e, w, '', tail)
+          call('ZADD', SCHEDULED, int(at_ms), id)
+          if not due or due == '' or tonumber(due) > at_ms then due = int(at_ms) end
+        end
       else
         if free == 'canary' then
           enqueue_waiting(id, p) -- so that the next is another: one bad job must not keep the hold open
@@ -132,6 +140,7 @@ local function settle()
       elseif line ~= '' and (verdict ~= 'd' or failed > 1 or lost > 0) then
         remember(id, line)
       end
+      if over then note_expired(id, failed + 1, now) end
       local pause = tonumber(ARGV[at + 7])
       if pause > 0 and now + pause > hold then hold = now + pause end
     end
@@ -262,11 +271,14 @@ local function claim(n)
         local ids = call('LPOP', WAITING[p], get[p])
         call('HINCRBY', CONTROL, 'popped' .. p, #ids)
         budget = budget - #ids
-        local recs = wstale > 0 and call('HMGET', JOBS, unpack(ids))
+        local recs = (wstale > 0 or expiring) and call('HMGET', JOBS, unpack(ids))
         for i, id in ipairs(ids) do
           if wstale > 0 and (seen[id] or place(id, recs[i]) ~= 'W' or tonumber(string.sub(recs[i], 2, 2)) ~= p) then
             wstale = wstale - 1
             call('HINCRBY', CONTROL, 'wstale', -1)
+          elseif expiring and recs[i] and expire(id, recs[i], now) then
+            seen[id] = true
+            expired = expired + 1
           else
             seen[id] = true
             taken[#taken + 1] = id
@@ -316,7 +328,7 @@ if not repeated then
   if #taken > 0 or #ARGV >= FIRST then
     call('SET', REQUEST, request .. '\n' .. table.concat(stale, ' ') .. '\n' .. table.concat(taken, ' '), 'PX', int(4 * lease))
   end
-  retain(now, keep, age, #ARGV + 100)
+  retain(now, keep, age, #ARGV + 100 + expired)
 end
 
 local active = call('ZCARD', ACTIVE)

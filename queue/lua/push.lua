@@ -4,7 +4,7 @@
 -- ARGV  1 channel to wake lanes on, 2 type, 3 how long to remember the answer (ms),
 --       4 the time between two wakes while jobs wait (ms), 5 a note to remember with the answer ("" none),
 --       then six a job: id, "1" if the id is freshly made (nothing to look up) or "0", and
---       behind it what unique_push takes, if the job has a unique key; list number,
+--       behind it an "e" if it expires, and what unique_push takes if it has a unique key; list number,
 --       when ("" now, "@ms" at, "+ms" after), options\ndata, blob ("" if the data is inline)
 -- Returns a string "now answer answer …", an answer a job:
 --       n<ms> new, r<ms> replaced, each with its wait in ms, and ":id" if it took another's place; a: active,
@@ -18,6 +18,7 @@ local out = {enqueued}
 local fields, blobs, lists = {}, {}, {{}, {}, {}, {}, {}}
 local earliest
 local wake = false
+local expires = false
 local late -- a repeat that comes when the answer is no longer remembered: the fresh jobs are there
 
 local function flush()
@@ -35,7 +36,14 @@ for i = 6, #ARGV, 6 do
   end
   local answer, listed, as, take = 'n', false, '', nil
   local unique = #fresh > 1 and string.sub(fresh, 2)
-  if unique then fresh = string.sub(fresh, 1, 1) end
+  if unique then
+    fresh = string.sub(fresh, 1, 1)
+    if string.sub(unique, 1, 1) == 'e' then
+      expires = true
+      unique = string.sub(unique, 2)
+    end
+    if unique == '' then unique = nil end
+  end
   if fresh == '1' and late == nil then late = call('HEXISTS', JOBS, id) == 1 end
   if unique then
     flush()
@@ -107,6 +115,7 @@ for p = 1, 5 do
   end
 end
 if earliest and lower_due(earliest) then wake = true end
+if expires then call('HSET', CONTROL, 'expiring', '1') end
 local answer = table.concat(out, ' ')
 if ARGV[5] ~= '' then answer = answer .. '\n' .. ARGV[5] end
 call('SET', REQUEST, answer, 'PX', ARGV[3])

@@ -33,7 +33,7 @@ type Engine struct {
 func Run(t *testing.T, e Engine) {
 	tests := map[string]func(*env){}
 	for _, group := range []map[string]func(*env){
-		pushTests(), onceTests(), uniqueTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
+		pushTests(), onceTests(), uniqueTests(), expiryTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
 		leaseTests(), callbackTests(), retryTests(), deadTests(), repeatTests(), adminTests(), listenTests(),
 		batchTests(),
 		outageTests(), adaptiveTests(),
