@@ -246,7 +246,7 @@ func ExampleTypes_Put() {
 	defer handler.Close()
 	email, err := d.Types().Put(ctx, deetoo.TypeSpec{Name: "email", Target: handler.URL})
 	must(err)
-	secret = email.Secrets[0]
+	secret = email.Secrets[0].Value
 
 	_, err = d.Jobs().Push(ctx, deetoo.Job{Type: "resize", ID: "r1"}, deetoo.Job{Type: "email", ID: "e1"})
 	must(err)

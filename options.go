@@ -53,6 +53,13 @@ type Options struct {
 	// AllowTargets are networks that targets may be in, whatever the guard thinks of them.
 	AllowTargets []netip.Prefix
 
+	// SecretsKeys encrypt, in the store, signing secrets and headers that are credentials:
+	// "<id>:<base64 of 32 bytes>", separated by commas. The first encrypts, all decrypt; see registry.ParseKeyring.
+	// Empty: they are stored as they are, unless SecretsKeysFile has some.
+	SecretsKeys string
+	// SecretsKeysFile is a file with the SecretsKeys. Not together with them.
+	SecretsKeysFile string
+
 	// TypesFile is a YAML file of job types to register at start and on Reload.
 	TypesFile string
 	// DrainTimeout is how long Shutdown waits for running attempts. Default: 30 s.
@@ -103,6 +110,8 @@ func (o Options) Validate() error {
 		return invalid.Errorf("jwt_secret", "must not be given together with jwt_public_key_file or jwks_url: one source of keys")
 	case len(o.JWTSecret) > 0 && len(o.JWTSecret) < 32:
 		return invalid.Errorf("jwt_secret", "must be at least 32 bytes")
+	case o.SecretsKeys != "" && o.SecretsKeysFile != "":
+		return invalid.Errorf("secrets_keys", "must not be given together with secrets_keys_file")
 	case o.DrainTimeout < 0:
 		return invalid.Errorf("drain_timeout", "must not be negative")
 	case o.OnTimeout != "" && o.OnTimeout != dispatch.ReleaseOnTimeout && o.OnTimeout != dispatch.FailOnTimeout:

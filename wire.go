@@ -121,7 +121,11 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	if d.queue, err = newQueue(client, o); err != nil {
 		return err
 	}
-	if d.store, err = registry.NewStore(client, registry.Options{Prefix: o.Prefix, Logger: o.Logger}); err != nil {
+	keys, err := keyring(o)
+	if err != nil {
+		return err
+	}
+	if d.store, err = registry.NewStore(client, registry.Options{Prefix: o.Prefix, Keys: keys, Logger: o.Logger}); err != nil {
 		return err
 	}
 	if d.schedules, err = schedule.NewStore(client, schedule.Options{Prefix: o.Prefix, Logger: o.Logger}); err != nil {
@@ -237,6 +241,13 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 		if err := migrated(ctx, d.client, d.opts); err != nil {
 			return err
 		}
+		stale, err := d.store.CheckKeys(ctx)
+		if err != nil {
+			return queue.Classify(err)
+		}
+		if len(stale) > 0 {
+			d.opts.Logger.Warn("secrets stored before are not encrypted with the first key; see dispatcher types reencrypt", "types", len(stale))
+		}
 		for name, l := range d.local {
 			if err := d.registerLocal(ctx, name, l.concurrency); err != nil {
 				return err
@@ -334,6 +345,7 @@ func (d *Deetoo) follow(ctx context.Context) {
 		}
 	})
 	d.working.Go(func() { d.clock.Run(ctx) })
+	d.working.Go(func() { d.dropExpiredSecrets(ctx) })
 	d.working.Go(func() { d.queue.Listen(ctx, d.dispatcher.Heard, d.dispatcher.WakesArrive) })
 	cancel := d.directory.Subscribe(func(c registry.Change) {
 		_, here := d.local[c.Name]

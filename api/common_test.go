@@ -11,7 +11,7 @@ import (
 
 // sample is a good request for a route, about the type email and the job job-1.
 func sample(r Route) call {
-	path := strings.NewReplacer("{type}", "email", "{id}", "job-1", "{name}", "nightly", "{file}", "errors").Replace(r.Path)
+	path := strings.NewReplacer("{type}", "email", "{id}", "job-1", "{name}", "nightly", "{file}", "errors", "{secret}", "ffffffff").Replace(r.Path)
 	c := call{method: r.Method, path: path}
 	switch r.OperationID {
 	case "putType":
@@ -28,6 +28,8 @@ func sample(r Route) call {
 		c.body = `{"reason":"lunch"}`
 	case "holdType":
 		c.body = `{"reason":"lunch","for":"1h"}`
+	case "addSecret":
+		c.body = `{"kind":"hmac"}`
 	case "testType":
 		c.body = `{"data":1}`
 	case "callbackHeartbeat":
@@ -168,7 +170,7 @@ func TestUnknownQueryParameterIsNamed(t *testing.T) {
 func TestTooLargeABody(t *testing.T) {
 	everyOperation(t, "413", func(t *testing.T, w *world, r Route, c call) {
 		size := 2 << 20
-		if strings.Contains(r.OperationID, "Schedule") || strings.Contains(r.OperationID, "Type") && r.OperationID != "testType" {
+		if strings.Contains(r.OperationID, "Schedule") || strings.Contains(r.OperationID, "Type") && r.OperationID != "testType" || r.OperationID == "addSecret" {
 			size = maxSettingsBody
 		}
 		c.body = strings.Replace(c.body, "{", `{"x":"`+strings.Repeat("x", size)+`",`, 1)

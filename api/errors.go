@@ -62,6 +62,8 @@ func problemOf(err error) (p *problem, known bool) {
 		return newProblem("unsupported-media-type", err.Error()), true
 	case errors.Is(err, queue.ErrNotFound):
 		return newProblem("unknown-job", queue.ErrNotFound.Error()), true
+	case errors.Is(err, registry.ErrSecretNotFound):
+		return newProblem("unknown-secret", registry.ErrSecretNotFound.Error()), true
 	case errors.Is(err, queue.ErrActive):
 		p = newProblem("job-running", queue.ErrActive.Error())
 		p.State = string(queue.Active)

@@ -109,7 +109,11 @@ func newWorldOn(t testing.TB, client redis.UniversalClient, embedded bool, o int
 	if w.queue, err = queue.New(client, queue.Options{Embedded: embedded}); err != nil {
 		t.Fatal(err)
 	}
-	if w.store, err = registry.NewStore(client, registry.Options{Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	keys, err := registry.ParseKeyring("test:" + registry.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.store, err = registry.NewStore(client, registry.Options{Keys: keys, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	o.Queue, o.Store, o.Directory = w.queue, w.store, registry.NewDirectory(w.store, slog.New(slog.DiscardHandler))

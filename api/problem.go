@@ -30,6 +30,7 @@ func kinds() []kind {
 		{"unknown-type", 404, "Unknown job type", "There is no such job type. nearest lists the names that come close, as far as the token reaches them."},
 		{"unknown-job", 404, "Unknown job", "There is no such job, or no longer: finished jobs are kept as long as their type's retention says."},
 		{"unknown-schedule", 404, "Unknown schedule", "There is no schedule of that name, or its job type is none that the token reaches."},
+		{"unknown-secret", 404, "Unknown secret", "The job type has no signing secret of that ID, or no longer."},
 		{"unknown-path", 404, "Unknown path", "Nothing is at this address."},
 		{"method-not-allowed", 405, "Method not allowed", "The address exists, but not for this method; the Allow header lists those it has."},
 		{"timeout", 408, "Request too slow", "The request did not arrive in time."},

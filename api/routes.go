@@ -49,6 +49,9 @@ func (a *API) Routes() []Route {
 		{"POST", typ + "/hold", auth.TypesWrite, "holdType", nil, a.holdType},
 		{"POST", typ + "/unhold", auth.TypesWrite, "unholdType", nil, a.unholdType},
 		{"POST", typ + "/test", auth.TypesWrite, "testType", nil, a.testType},
+		{"POST", typ + "/secrets", auth.TypesWrite, "addSecret", nil, a.addSecret},
+		{"DELETE", typ + "/secrets/{secret}", auth.TypesWrite, "deleteSecret", nil, a.deleteSecret},
+		{"POST", typ + "/secrets/reencrypt", auth.TypesWrite, "reencryptSecrets", nil, a.reencryptSecrets},
 		{"GET", typ + "/stats", auth.JobsRead, "getTypeStats", nil, a.typeStats},
 		{"GET", "/v1/stats", auth.JobsRead, "getStats", nil, a.allStats},
 

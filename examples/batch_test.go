@@ -23,7 +23,7 @@ func TestBatch(t *testing.T) {
 	secret := registry.NewSecret()
 	p := start(t, func(string) *exec.Cmd { return exec.Command("python3", "python/batch_handler.py") }, secret)
 	typ := &registry.Type{
-		Name: "orders", Target: "http://" + p.addr + "/orders", Timeout: 20 * time.Second, Secrets: []string{secret},
+		Name: "orders", Target: "http://" + p.addr + "/orders", Timeout: 20 * time.Second, Secrets: registry.SecretsOf(secret),
 		Retry: registry.Retry{MaxAttempts: 12}, Batch: registry.Batch{Size: 10, MaxBytes: 4 << 20},
 	}
 	d, err := webhook.New(webhook.Options{AllowPrivate: true, Types: types{"orders": typ}})

@@ -31,7 +31,7 @@ func (m types) Get(name string) (*registry.Type, bool) { t, ok := m[name]; retur
 func deliver(t *testing.T, p *process, data string, secrets ...string) dispatch.Outcome {
 	t.Helper()
 	d, err := webhook.New(webhook.Options{AllowPrivate: true, Types: types{"email": {
-		Name: "email", Target: p.url(), Timeout: 20 * time.Second, Secrets: secrets,
+		Name: "email", Target: p.url(), Timeout: 20 * time.Second, Secrets: registry.SecretsOf(secrets...),
 		Retry: registry.Retry{MaxAttempts: 12},
 	}}})
 	if err != nil {

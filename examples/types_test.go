@@ -22,7 +22,7 @@ func TestTypesFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if typ.Name != "email" || typ.Concurrency != 12 || len(typ.Secrets) != 1 || typ.Secrets[0] != secret || typ.Headers["x-api-key"] != "key" {
+	if typ.Name != "email" || typ.Concurrency != 12 || len(typ.Secrets) != 1 || typ.Secrets[0].Value != secret || typ.Headers["x-api-key"] != "key" {
 		t.Errorf("%s, concurrency %d, %d secrets, %d headers: not what the file says", typ.Name, typ.Concurrency, len(typ.Secrets), len(typ.Headers))
 	}
 }

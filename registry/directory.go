@@ -197,7 +197,7 @@ func (d *Directory) apply(revision string, records map[string]string) {
 			continue
 		}
 		d.stamps[name] = stamp
-		t, err := decodeRecord(name, record)
+		t, err := decodeRecord(d.store.ring, name, record)
 		if err != nil {
 			d.log.Error("a job type is left as it was", "type", name, "error", err)
 			continue

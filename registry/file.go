@@ -115,7 +115,7 @@ func (e fileEntry) spec() (Spec, error) {
 
 // standIn is a stored type that makes every [Redacted] header of s acceptable.
 func standIn(s Spec) *Type {
-	return &Type{Secrets: []string{NewSecret()}, Headers: s.Headers}
+	return &Type{Secrets: SecretsOf(NewSecret()), Headers: s.Headers}
 }
 
 func (e fileEntry) label(s Spec) string {

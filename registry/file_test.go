@@ -72,7 +72,7 @@ types:
 		want := New("email", "https://example.org/email")
 		want.Concurrency, want.Timeout, want.Retry.MaxAttempts, want.Retry.NoJitter = 12, 5*time.Second, 3, true
 		want.Headers = map[string]string{"Authorization": "Bearer hunter2", "X-Price": "$5 {x}"}
-		want.Secrets, want.Retention.Count = []string{someSecret}, 0
+		want.Secrets, want.Retention.Count = SecretsOf(someSecret), 0
 		if err != nil || !got.same(&want) {
 			t.Errorf("%v\ngot  %+v\nwant %+v", err, got.spec(), want.spec())
 		}
@@ -144,8 +144,8 @@ func TestApply(t *testing.T) {
 			t.Error("a restart resumed what somebody paused")
 		}
 		changed, err = Apply(ctx, s, load(t, "types:\n  a: {target: 'http://x.test/', concurrency: 4}\n  b: {target: 'http://x.test/', paused: false}"))
-		if now, _ := s.Get(ctx, "a"); err != nil || !slices.Equal(changed, []string{"a", "b"}) || !slices.Equal(now.Secrets, a.Secrets) {
-			t.Errorf("%v, %v; secrets kept: %v", changed, err, slices.Equal(now.Secrets, a.Secrets))
+		if now, _ := s.Get(ctx, "a"); err != nil || !slices.Equal(changed, []string{"a", "b"}) || !sameSecrets(now.Secrets, a.Secrets) {
+			t.Errorf("%v, %v; secrets kept: %v", changed, err, sameSecrets(now.Secrets, a.Secrets))
 		}
 		if b, _ := s.Get(ctx, "b"); b.Paused {
 			t.Error("a spec that says paused: false did not resume")

@@ -97,6 +97,7 @@ type readOnly struct {
 	UpdatedAt          json.RawMessage `json:"updated_at"`
 	PausedReason       json.RawMessage `json:"paused_reason"`
 	SecretFingerprints json.RawMessage `json:"secret_fingerprints"`
+	SigningSecrets     json.RawMessage `json:"signing_secrets"`
 }
 
 // DecodeSpec reads one JSON object strictly: unknown fields and wrong types are
@@ -150,7 +151,7 @@ func (s Spec) Type(old *Type) (Type, error) {
 			t.Secrets = slices.Clone(old.Secrets)
 		}
 	} else if !s.HasSecret() {
-		t.Secrets = []string{NewSecret()}
+		t.Secrets = SecretsOf(NewSecret())
 	}
 	if err := keepRedacted(t.Headers, old); err != nil {
 		return Type{}, err
@@ -177,9 +178,9 @@ func (s Spec) build() Type {
 	}
 	set(&t.Paused, s.Paused)
 	t.Headers = maps.Clone(s.Headers)
-	t.Secrets = slices.Clone(s.Secrets)
+	t.Secrets = SecretsOf(s.Secrets...)
 	if s.Secret != nil {
-		t.Secrets = []string{*s.Secret}
+		t.Secrets = SecretsOf(*s.Secret)
 	}
 	t.Description = s.Description
 	if s.Completion != "" {
@@ -236,7 +237,7 @@ func (t *Type) spec() Spec {
 			MaxAttempts: &attempts, Jitter: &jitter,
 			MinBackoff: duration(t.Retry.MinBackoff), MaxBackoff: duration(t.Retry.MaxBackoff),
 		},
-		Headers: maps.Clone(t.Headers), Secrets: slices.Clone(t.Secrets),
+		Headers: maps.Clone(t.Headers), Secrets: values(t.Secrets),
 		Retention: &RetentionSpec{Count: &count, Age: duration(t.Retention.Age)},
 		Paused:    &paused, Description: t.Description, Completion: t.Completion,
 		CallbackLease: duration(t.CallbackLease),
@@ -245,6 +246,13 @@ func (t *Type) spec() Spec {
 		Answers: cloneAnswers(t.Answers), MaxRetryAfter: duration(t.MaxRetryAfter), ReconcileURL: t.ReconcileURL,
 		Outage: t.Outage.spec(), Adaptive: t.Adaptive.spec(),
 	}
+}
+
+func values(secrets []Secret) (out []string) {
+	for _, s := range secrets {
+		out = append(out, s.Value)
+	}
+	return out
 }
 
 func duration(d time.Duration) *Duration {

@@ -25,7 +25,7 @@ func TestSpecDefaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := spec.Type(nil)
-		if err != nil || len(got.Secrets) != 1 || secretRule(got.Secrets[0]) != "" {
+		if err != nil || len(got.Secrets) != 1 || secretRule(got.Secrets[0].Value) != "" {
 			t.Fatal(got.Secrets, err)
 		}
 		got.Secrets = nil
@@ -189,14 +189,14 @@ func TestSpecRefusals(t *testing.T) {
 func TestNames(t *testing.T) {
 	for _, ok := range []string{"a", "9", "email", "a.b_c-d", strings.Repeat("x", 64)} {
 		typ := New(ok, "http://x.test/")
-		typ.Secrets = []string{someSecret}
+		typ.Secrets = SecretsOf(someSecret)
 		if err := typ.Validate(); err != nil {
 			t.Errorf("%q: %v", ok, err)
 		}
 	}
 	for _, bad := range []string{"", ".a", "-a", "_a", "a{b}", "a*", "a\nb", "a/b", "a\x00", "é", "a b", "a:b", strings.Repeat("x", 65)} {
 		typ := New(bad, "http://x.test/")
-		typ.Secrets = []string{someSecret}
+		typ.Secrets = SecretsOf(someSecret)
 		if e, ok := errors.AsType[*invalid.Error](typ.Validate()); !ok || e.Field != "name" {
 			t.Errorf("%q: %v", bad, e)
 		}
@@ -221,7 +221,8 @@ func full() Type {
 	t.Concurrency, t.Timeout = 12, 1500*time.Millisecond
 	t.Retry = Retry{MaxAttempts: 3, MinBackoff: 2 * time.Second, MaxBackoff: 90 * time.Minute, NoJitter: true}
 	t.Headers = map[string]string{"Authorization": "Bearer hunter2", "X-Api-Key": "hunter3", "X-Team": "a"}
-	t.Secrets = []string{someSecret, "whsec_" + strings.Repeat("QUFB", 8)}
+	t.Secrets = SecretsOf(someSecret, "whsec_"+strings.Repeat("QUFB", 8))
+	t.Secrets[1].CreatedAt, t.Secrets[1].ExpiresAt = time.UnixMilli(1), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 	t.Retention = Retention{Count: 0, Age: 48 * time.Hour}
 	t.Paused, t.PausedReason = true, "the endpoint is gone"
 	t.Description = "Mail"
@@ -283,8 +284,20 @@ func TestOutputForm(t *testing.T) {
   "updated_at": "2026-01-02T03:04:05.006Z",
   "paused_reason": "the endpoint is gone",
   "secret_fingerprints": [
-    "` + Fingerprint(typ.Secrets[0]) + `",
-    "` + Fingerprint(typ.Secrets[1]) + `"
+    "` + Fingerprint(typ.Secrets[0].Value) + `",
+    "` + Fingerprint(typ.Secrets[1].Value) + `"
+  ],
+  "signing_secrets": [
+    {
+      "id": "` + typ.Secrets[0].ID() + `",
+      "kind": "hmac"
+    },
+    {
+      "id": "` + typ.Secrets[1].ID() + `",
+      "kind": "hmac",
+      "created_at": "1970-01-01T00:00:00.001Z",
+      "expires_at": "2100-01-01T00:00:00.000Z"
+    }
   ]
 }`
 	if string(got) != want {
@@ -372,8 +385,8 @@ func TestPatch(t *testing.T) {
 		{`{"headers":null}`, func(t *Type) { t.Headers = nil }},
 		{`{"paused":false}`, func(t *Type) { t.Paused, t.PausedReason = false, "" }},
 		{`{"secret":null,"secrets":null}`, func(*Type) {}},
-		{`{"secret":"` + newer + `"}`, func(t *Type) { t.Secrets = []string{newer} }},
-		{`{"secrets":["` + newer + `","` + someSecret + `"]}`, func(t *Type) { t.Secrets = []string{newer, someSecret} }},
+		{`{"secret":"` + newer + `"}`, func(t *Type) { t.Secrets = SecretsOf(newer) }},
+		{`{"secrets":["` + newer + `","` + someSecret + `"]}`, func(t *Type) { t.Secrets = SecretsOf(newer, someSecret) }},
 		{`{"version":99,"created_at":"x"}`, func(*Type) {}},
 	} {
 		if err := s.Delete(t.Context(), "email", 0); err != nil && !errors.Is(err, ErrNotFound) {
@@ -426,11 +439,11 @@ func FuzzSpec(f *testing.F) {
 			return
 		}
 		// What is accepted survives the store and the way out and in again.
-		body, err := encodeBody(&got)
+		body, err := encodeBody(nil, &got)
 		if err != nil {
 			t.Fatal(err)
 		}
-		read, err := decodeRecord("email", "7 1 2 r\n"+body)
+		read, err := decodeRecord(nil, "email", "7 1 2 r\n"+body)
 		if err != nil || !read.same(&got) {
 			t.Fatalf("%v\ngot  %+v\nwant %+v", err, read, got.spec())
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
@@ -27,6 +28,8 @@ type Options struct {
 	// Prefix begins the name of every key: 1 to 64 of letters, digits, '.',
 	// '_', '-' and ':'. Default: DefaultPrefix.
 	Prefix string
+	// Keys encrypt what types keep secret. Nil: it is stored as it is.
+	Keys *Keyring
 	// Logger hears of each change made here. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -48,6 +51,7 @@ func (o Options) Validate() error {
 // tried again.
 type Store struct {
 	client      redis.UniversalClient
+	ring        *Keyring
 	log         *slog.Logger
 	scripts     scripts
 	typesKey    string
@@ -67,7 +71,7 @@ func NewStore(client redis.UniversalClient, o Options) (*Store, error) {
 		o.Logger = slog.Default()
 	}
 	return &Store{
-		client: client, log: o.Logger, scripts: newScripts(),
+		client: client, ring: o.Keys, log: o.Logger, scripts: newScripts(),
 		typesKey: "{" + o.Prefix + "}:types", revisionKey: "{" + o.Prefix + "}:types:rev", channel: o.Prefix + ":types",
 	}, nil
 }
@@ -113,7 +117,7 @@ func (s *Store) List(ctx context.Context) ([]Type, error) {
 	}
 	types := make([]Type, 0, len(records))
 	for name, record := range records {
-		t, err := decodeRecord(name, record)
+		t, err := decodeRecord(s.ring, name, record)
 		if err != nil {
 			return nil, err
 		}
@@ -169,7 +173,7 @@ func (s *Store) Update(ctx context.Context, name string, o PutOptions, change fu
 		if old != nil && old.same(&t) {
 			return *old, false, nil
 		}
-		body, err := encodeBody(&t)
+		body, err := encodeBody(s.ring, &t)
 		if err != nil {
 			return Type{}, false, err
 		}
@@ -180,7 +184,7 @@ func (s *Store) Update(ctx context.Context, name string, o PutOptions, change fu
 		if reply.status == "mismatch" {
 			continue
 		}
-		now, err := decodeRecord(name, reply.value)
+		now, err := decodeRecord(s.ring, name, reply.value)
 		if err != nil {
 			return Type{}, false, err
 		}
@@ -190,7 +194,7 @@ func (s *Store) Update(ctx context.Context, name string, o PutOptions, change fu
 	return Type{}, false, fmt.Errorf("registry: type %q changed %d times meanwhile: %w", name, maxTries, ErrVersionMismatch)
 }
 
-// complete checks a changed type and adds the secrets that it does not mention.
+// complete checks a changed type, adds the secrets that it does not mention, and drops expired ones.
 func complete(t *Type, name string, old *Type) error {
 	if t.Name != name {
 		return invalid.Errorf("name", "cannot be changed")
@@ -199,9 +203,16 @@ func complete(t *Type, name string, old *Type) error {
 		if old != nil {
 			t.Secrets = slices.Clone(old.Secrets)
 		} else {
-			t.Secrets = []string{NewSecret()}
+			t.Secrets = SecretsOf(NewSecret())
 		}
 	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	t.Secrets = liveSecrets(t.Secrets, now)
+	var known []Secret
+	if old != nil {
+		known = old.Secrets
+	}
+	dateSecrets(t.Secrets, known, now)
 	if !t.Paused {
 		t.PausedReason = ""
 	}
@@ -285,17 +296,23 @@ func (s *Store) Delete(ctx context.Context, name string, ifMatch int64) error {
 
 // lookup returns the type, or nil if there is none.
 func (s *Store) lookup(ctx context.Context, name string) (*Type, error) {
+	record, err := s.record(ctx, name)
+	if err != nil || record == "" {
+		return nil, err
+	}
+	return decodeRecord(s.ring, name, record)
+}
+
+// record returns the type's record, "" if there is none.
+func (s *Store) record(ctx context.Context, name string) (string, error) {
 	if nameRule(name) != "" {
-		return nil, nil
+		return "", nil
 	}
 	record, err := s.client.HGet(ctx, s.typesKey, name).Result()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("registry: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
-	}
-	return decodeRecord(name, record)
+	return record, nil
 }
 
 func (s *Store) notFound(ctx context.Context, name string) error {

@@ -22,7 +22,7 @@ func TestStoreKeepsEverything(t *testing.T) {
 		want.Concurrency, want.Timeout = 12, 1500*time.Millisecond
 		want.Retry = Retry{MaxAttempts: 3, MinBackoff: 2 * time.Second, MaxBackoff: 90 * time.Minute, NoJitter: true}
 		want.Headers = map[string]string{"Authorization": "Bearer x", "X-Team": "örg"}
-		want.Secrets = []string{NewSecret(), NewSecret()}
+		want.Secrets = SecretsOf(NewSecret(), NewSecret())
 		want.Retention = Retention{}
 		want.Paused, want.PausedReason = true, "gone"
 		want.Description = "Mail & <b>more</b>\u2028"
@@ -38,6 +38,11 @@ func TestStoreKeepsEverything(t *testing.T) {
 			t.Errorf("read %#v, %v\nput  %#v", read.spec(), err, got.spec())
 		}
 		want.Version, want.CreatedAt, want.UpdatedAt = got.Version, got.CreatedAt, got.UpdatedAt
+		for i := range want.Secrets {
+			if want.Secrets[i].CreatedAt = got.Secrets[i].CreatedAt; time.Since(got.Secrets[i].CreatedAt) > time.Hour {
+				t.Errorf("secret made at %v", got.Secrets[i].CreatedAt)
+			}
+		}
 		if !reflect.DeepEqual(read, want) {
 			t.Errorf("read %+v\nwant %+v", read.spec(), want.spec())
 		}
@@ -210,8 +215,8 @@ func TestRepeatedRequestsGetTheirFirstAnswer(t *testing.T) {
 func TestRepetitionAfterAnothersChange(t *testing.T) {
 	onEach(t, func(t *testing.T, s *Store) {
 		typ := New("a", "http://x.test/")
-		typ.Secrets = []string{NewSecret()}
-		body, err := encodeBody(&typ)
+		typ.Secrets = SecretsOf(NewSecret())
+		body, err := encodeBody(nil, &typ)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -42,9 +42,9 @@ type Type struct {
 	// Headers are sent with each delivery. Hop-by-hop headers and those of the
 	// handler contract are refused.
 	Headers map[string]string
-	// Secrets sign deliveries (Standard Webhooks, "whsec_" and base64 of 24 to 64 bytes).
-	// The first is the newest; each signs, so that a secret can be rotated. At most 5.
-	Secrets   []string
+	// Secrets sign deliveries. The first is the newest; each signs until it expires,
+	// so that a secret can be rotated. At most 5, and one that does not expire.
+	Secrets   []Secret
 	Retention Retention
 	// Paused types keep their jobs and start none.
 	Paused bool

@@ -85,16 +85,17 @@ func (c *checks) that(ok bool, field, rule string) {
 	}
 }
 
-func (c *checks) secrets(secrets []string) {
+func (c *checks) secrets(secrets []Secret) {
 	if len(secrets) < 1 || len(secrets) > maxSecrets {
 		c.rule("secrets", "must be 1 to 5")
 		return
 	}
 	for i, s := range secrets {
 		field := "secrets[" + strconv.Itoa(i) + "]"
-		c.rule(field, secretRule(s))
-		c.that(!slices.Contains(secrets[:i], s), field, "is given twice")
+		c.rule(field, secretRule(s.Value))
+		c.that(!slices.ContainsFunc(secrets[:i], func(o Secret) bool { return o.Value == s.Value }), field, "is given twice")
 	}
+	c.that(slices.ContainsFunc(secrets, func(s Secret) bool { return s.ExpiresAt.IsZero() }), "secrets", "must have one that does not expire")
 }
 
 func (c *checks) headers(headers map[string]string) {

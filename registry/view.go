@@ -25,6 +25,8 @@ type View struct {
 	PausedReason string `json:"paused_reason"`
 	// SecretFingerprints are in the order of the secrets: the newest first.
 	SecretFingerprints []string `json:"secret_fingerprints"`
+	// SigningSecrets are those that still sign, in the same order.
+	SigningSecrets []SecretView `json:"signing_secrets"`
 }
 
 // View returns the form to show.
@@ -32,11 +34,12 @@ func (t *Type) View() View {
 	v := View{
 		Spec: t.spec(), Version: t.Version, PausedReason: t.PausedReason,
 		CreatedAt: t.CreatedAt.UTC().Format(timeLayout), UpdatedAt: t.UpdatedAt.UTC().Format(timeLayout),
-		SecretFingerprints: make([]string, 0, len(t.Secrets)),
+		SecretFingerprints: make([]string, 0, len(t.Secrets)), SigningSecrets: make([]SecretView, 0, len(t.Secrets)),
 	}
 	v.Headers, v.Secrets = redactHeaders(t.Headers), nil
-	for _, s := range t.Secrets {
-		v.SecretFingerprints = append(v.SecretFingerprints, Fingerprint(s))
+	for _, s := range liveSecrets(t.Secrets, time.Now()) {
+		v.SecretFingerprints = append(v.SecretFingerprints, s.ID())
+		v.SigningSecrets = append(v.SigningSecrets, s.View())
 	}
 	return v
 }
@@ -46,7 +49,7 @@ func (t *Type) View() View {
 func (t *Type) Reveal() View {
 	v := t.View()
 	if len(t.Secrets) > 0 {
-		secret := t.Secrets[0]
+		secret := t.Secrets[0].Value
 		v.Secret = &secret
 	}
 	return v
@@ -98,7 +101,7 @@ func (t *Type) Clone() Type {
 
 // same reports whether two types differ in nothing that their owner can set.
 func (t *Type) same(o *Type) bool {
-	return maps.Equal(t.Headers, o.Headers) && slices.Equal(t.Secrets, o.Secrets) &&
+	return maps.Equal(t.Headers, o.Headers) && sameSecrets(t.Secrets, o.Secrets) &&
 		t.Name == o.Name && t.Target == o.Target && t.Concurrency == o.Concurrency && t.Timeout == o.Timeout &&
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
 		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&

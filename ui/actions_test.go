@@ -132,11 +132,11 @@ func TestRegister(t *testing.T) {
 	if got.Concurrency != 12 || got.Timeout != 45*time.Second || got.Retry.MaxAttempts != 3 || !got.Retry.NoJitter || got.Headers["X-Key"] != "a:b" || got.Description != "Mails" || got.Retention.Age != 24*time.Hour {
 		t.Errorf("got %+v", got.View())
 	}
-	if strings.ReplaceAll(secret, "&#43;", "+") != got.Secrets[0] {
+	if strings.ReplaceAll(secret, "&#43;", "+") != got.Secrets[0].Value {
 		t.Error("another secret was shown than is stored")
 	}
-	b.get("/ui/types/email").wants(t, 200, "!"+secret, "!"+got.Secrets[0])
-	if strings.Contains(s.log.String(), got.Secrets[0]) {
+	b.get("/ui/types/email").wants(t, 200, "!"+secret, "!"+got.Secrets[0].Value)
+	if strings.Contains(s.log.String(), got.Secrets[0].Value) {
 		t.Error("the secret is in the log")
 	}
 	b.act("/ui/new-type", "name", "email", "target", "http://127.0.0.1:9000/").wants(t, 409, `id="e-name"`, "Is taken")
@@ -165,7 +165,7 @@ func TestSettings(t *testing.T) {
 	done(t, b, b.act(path, append(same, "version", first)...), "/ui/types/email", "Settings saved")
 	after, err := s.in.Type(t.Context(), auth.System(), "email")
 	must(t, err)
-	if after.Target != before.Target || after.Concurrency != 7 || after.Timeout != time.Minute || after.Retry.NoJitter || after.Secrets[0] != before.Secrets[0] {
+	if after.Target != before.Target || after.Concurrency != 7 || after.Timeout != time.Minute || after.Retry.NoJitter || after.Secrets[0].Value != before.Secrets[0].Value {
 		t.Errorf("got %+v", after.View())
 	}
 	if len(after.Headers) != 2 || after.Headers["authorization"] != "Bearer swordfish" || after.Headers["X-New"] != "1" {
@@ -178,7 +178,7 @@ func TestSettings(t *testing.T) {
 	b.act(path, "target", "http://127.0.0.1/").wants(t, 403, "An old form")
 	fresh := "whsec_" + strings.Repeat("QkJC", 10)
 	done(t, b, b.act(path, "version", version(), "target", "http://127.0.0.1:9000/new", "secret", fresh), "/ui/types/email", "Settings saved")
-	if after, err = s.in.Type(t.Context(), auth.System(), "email"); err != nil || after.Secrets[0] != fresh || after.Target != "http://127.0.0.1:9000/new" || after.Concurrency != 10 {
+	if after, err = s.in.Type(t.Context(), auth.System(), "email"); err != nil || after.Secrets[0].Value != fresh || after.Target != "http://127.0.0.1:9000/new" || after.Concurrency != 10 {
 		t.Errorf("got %+v, %v", after.View(), err)
 	}
 }

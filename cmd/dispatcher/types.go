@@ -22,6 +22,11 @@ type typesCmd struct {
 	Hold   typesHoldCmd   `cmd:"" help:"Hold a type's jobs, as in an outage of its target."`
 	Unhold typesOneCmd    `cmd:"" help:"Let a held type's jobs through again, step by step."`
 	Delete typesDeleteCmd `cmd:"" help:"Remove a job type."`
+
+	RotateSecret rotateSecretCmd `cmd:"" help:"Give a type another signing secret; those there are go on signing for a while."`
+	DeleteSecret deleteSecretCmd `cmd:"" help:"Delete a type's signing secret."`
+	Reencrypt    reencryptCmd    `cmd:"" help:"Encrypt the secrets of types stored before with the first of the dispatcher's keys."`
+	NewKey       secretsKeyCmd   `cmd:"" help:"Print a new key for --secrets-keys."`
 }
 
 type typesListCmd struct{ clientFlags }

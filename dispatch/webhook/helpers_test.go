@@ -53,7 +53,7 @@ func newTestDeliverer(t testing.TB, o Options) *Deliverer {
 func testType(target string) *registry.Type {
 	return &registry.Type{
 		Name: "email", Target: target, Timeout: 30 * time.Second,
-		Retry: registry.Retry{MaxAttempts: 12}, Secrets: []string{testSecret},
+		Retry: registry.Retry{MaxAttempts: 12}, Secrets: registry.SecretsOf(testSecret),
 	}
 }
 

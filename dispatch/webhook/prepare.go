@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"hash"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/deetoo/deetoo/registry"
 )
@@ -58,33 +60,59 @@ func prepare(typ *registry.Type, userAgent string) (*prepared, error) {
 		}
 	}
 	for _, secret := range typ.Secrets {
-		key, err := decodeSecret(secret)
+		s, err := newSigner(secret)
 		if err != nil {
 			return nil, errSecret
 		}
-		p.signers = append(p.signers, newSigner(key))
+		p.signers = append(p.signers, s)
 	}
 	return p, nil
 }
 
-// sign returns the signatures of all secrets, separated by spaces.
-func (p *prepared) sign(id, ts string, body []byte) string {
-	all := p.signers[0].sign(id, ts, body)
-	for _, s := range p.signers[1:] {
-		all += " " + s.sign(id, ts, body)
+// sign returns the signatures of all secrets that have not expired, separated by spaces.
+func (p *prepared) sign(id, ts string, body []byte, now time.Time) string {
+	all := ""
+	for _, s := range p.signers {
+		switch {
+		case s.expired(now):
+		case all == "":
+			all = s.sign(id, ts, body)
+		default:
+			all += " " + s.sign(id, ts, body)
+		}
 	}
 	return all
 }
 
-// signer signs with one key. Its hashes are used again, because mixing the key
-// into a new one costs more than signing a small body.
-type signer struct{ hashes sync.Pool }
+// signer signs with one secret: by Ed25519 if it has a private key, else by HMAC. Its hashes are
+// used again, because mixing the key into a new one costs more than signing a small body.
+type signer struct {
+	private   ed25519.PrivateKey
+	hashes    sync.Pool
+	expiresAt time.Time // zero: never
+}
 
-func newSigner(key []byte) *signer {
-	return &signer{sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+func newSigner(secret registry.Secret) (*signer, error) {
+	if key := secret.PrivateKey(); key != nil {
+		return &signer{private: key, expiresAt: secret.ExpiresAt}, nil
+	}
+	key, err := decodeSecret(secret.Value)
+	if err != nil {
+		return nil, err
+	}
+	s := &signer{expiresAt: secret.ExpiresAt}
+	s.hashes.New = func() any { return hmac.New(sha256.New, key) }
+	return s, nil
+}
+
+func (s *signer) expired(now time.Time) bool {
+	return !s.expiresAt.IsZero() && !now.Before(s.expiresAt)
 }
 
 func (s *signer) sign(id, ts string, body []byte) string {
+	if s.private != nil {
+		return asymmetric(s.private, id, ts, body)
+	}
 	mac := s.hashes.Get().(hash.Hash)
 	defer s.hashes.Put(mac)
 	mac.Reset()

@@ -103,7 +103,7 @@ func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease,
 	set(headerID, id)
 	set(headerTimestamp, ts)
 	if len(p.signers) > 0 {
-		set(headerSignature, p.sign(id, ts, m.body))
+		set(headerSignature, p.sign(id, ts, m.body, now))
 	}
 	set(headerJobID, escape(lease.ID))
 	set(headerJobType, escape(lease.Type))

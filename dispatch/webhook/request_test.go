@@ -52,7 +52,7 @@ func deliverTo(t *testing.T, o Options, typ *registry.Type, lease *queue.Lease) 
 func TestRequestHoldsTheContract(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 250e6, time.UTC)
 	typ := testType("http://leia:organa@TARGET/hook?a=1")
-	typ.Secrets = []string{testSecret, testSecretOld}
+	typ.Secrets = registry.SecretsOf(testSecret, testSecretOld)
 	typ.Headers = map[string]string{"x-env": "prod", "webhook-id": "forged", "Deetoo-Attempt": "99", "content-type": "text/plain",
 		"host": "elsewhere", "Connection": "close", "idempotency-key": "k", "traceparent": "forged"}
 	lease := testLease()
@@ -97,7 +97,7 @@ x-env: prod`
 		t.Fatalf("%d signatures, want one per secret", len(sigs))
 	}
 	for i, secret := range typ.Secrets { // each secret alone fits its own signature alone
-		wh, err := standardwebhooks.NewWebhook(secret)
+		wh, err := standardwebhooks.NewWebhook(secret.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +220,7 @@ func TestBadTypes(t *testing.T) {
 		"another scheme": func(p *registry.Type) { p.Target = "ftp://127.0.0.1/CANARY" },
 		"no host":        func(p *registry.Type) { p.Target = "http:///CANARY" },
 		"file":           func(p *registry.Type) { p.Target = "file:///etc/CANARY" },
-		"secret":         func(p *registry.Type) { p.Secrets = []string{"whsec_CANARY"} },
+		"secret":         func(p *registry.Type) { p.Secrets = registry.SecretsOf("whsec_CANARY") },
 		"header value":   func(p *registry.Type) { p.Headers = map[string]string{"x-a": "CANARY\r\nx-b: y"} },
 		"header name":    func(p *registry.Type) { p.Headers = map[string]string{"x CANARY": "y"} },
 	} {

@@ -52,7 +52,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		for _, edit := range []func(*registry.Type){
 			func(*registry.Type) {},
 			func(p *registry.Type) { p.Headers["X-Bad"] = canary + "\r\n" },
-			func(p *registry.Type) { p.Secrets = append(p.Secrets, "whsec_"+canary) },
+			func(p *registry.Type) { p.Secrets = append(p.Secrets, registry.Secret{Value: "whsec_" + canary}) },
 		} {
 			typ := testType(strings.Replace(target, "://", "://leia:"+canary+"@", 1) + "/hook?token=" + canary)
 			typ.Headers = map[string]string{"Authorization": "Bearer " + canary, "X-Api-Key": canary, "cookie": canary}

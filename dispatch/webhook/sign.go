@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/deetoo/deetoo/registry"
 )
 
 // DefaultTolerance is how far a webhook-timestamp may be from now, either way.
@@ -18,14 +21,16 @@ const DefaultTolerance = 5 * time.Minute
 
 const (
 	secretPrefix  = "whsec_"
+	publicPrefix  = "whpk_"
 	minSecretSize = 24 // bytes; both from the Standard Webhooks specification
 	maxSecretSize = 64
 )
 
 // Errors of Sign and Verify.
 var (
-	// ErrSecret: a secret is not "whsec_" and the base64 of 24 to 64 bytes.
-	ErrSecret = errors.New("secret must be whsec_ and the base64 of 24 to 64 bytes")
+	// ErrSecret: a secret is not "whsec_" and the base64 of 24 to 64 bytes, nor an
+	// Ed25519 key: "whsk_" to sign with, "whpk_" to verify with.
+	ErrSecret = errors.New("secret must be whsec_ and the base64 of 24 to 64 bytes, or whsk_ to sign, whpk_ to verify, and the base64 of an Ed25519 key")
 	// ErrHeaders: webhook-id, webhook-timestamp or webhook-signature is missing or malformed.
 	ErrHeaders = errors.New("webhook-id, webhook-timestamp or webhook-signature is missing or malformed")
 	// ErrTimestamp: the message was sent too long ago, or too far in the future.
@@ -36,22 +41,23 @@ var (
 
 // Sign returns the signature of a message as Standard Webhooks
 // (https://www.standardwebhooks.com) has it: "v1," and the base64 of the
-// HMAC-SHA256 of "id.timestamp.body", the timestamp in Unix seconds. The secret
-// is "whsec_" and the base64 of the key; if it is not, the error is ErrSecret.
+// HMAC-SHA256 of "id.timestamp.body", the timestamp in Unix seconds, if the secret
+// is "whsec_" and the base64 of the key; "v1a," and the base64 of the Ed25519 signature of the
+// same, if it is "whsk_" and the private key. If it is neither, the error is ErrSecret.
 // An id with a full stop is ErrHeaders, as it would not be clear where it ends.
 func Sign(secret, id string, ts time.Time, body []byte) (string, error) {
-	key, err := decodeSecret(secret)
+	s, err := newSigner(registry.Secret{Value: secret})
 	if err != nil {
 		return "", err
 	}
 	if !validMessageID(id) {
 		return "", ErrHeaders
 	}
-	return signature(hmac.New(sha256.New, key), id, strconv.FormatInt(ts.Unix(), 10), body), nil
+	return s.sign(id, strconv.FormatInt(ts.Unix(), 10), body), nil
 }
 
 // Verify checks that a delivery was signed with one of the secrets, for
-// handlers in Go. The body must be the bytes received, not parsed and printed
+// handlers in Go: "whsec_…", or the public key "whpk_…" of an Ed25519 secret. The body must be the bytes received, not parsed and printed
 // again. A tolerance of 0 is DefaultTolerance. It returns nil, ErrSecret,
 // ErrHeaders, ErrTimestamp or ErrSignature. The signatures are compared in
 // constant time. Verify does not notice a repeated message: deliveries are at
@@ -69,18 +75,47 @@ func Verify(h http.Header, body []byte, tolerance time.Duration, secrets ...stri
 		return ErrTimestamp
 	}
 	for i, secret := range secrets {
-		key, err := decodeSecret(secret)
+		fits, err := newVerifier(secret, id, ts, body)
 		if err != nil {
 			return fmt.Errorf("secret %d: %w", i+1, err)
 		}
-		want := []byte(signature(hmac.New(sha256.New, key), id, ts, body))
 		for sig := range strings.SplitSeq(sigs, " ") {
-			if hmac.Equal(want, []byte(sig)) {
+			if fits(sig) {
 				return nil
 			}
 		}
 	}
 	return ErrSignature
+}
+
+// newVerifier returns what tells whether a signature is that of a message.
+func newVerifier(secret, id, ts string, body []byte) (func(sig string) bool, error) {
+	if encoded, ok := strings.CutPrefix(secret, publicPrefix); ok {
+		key, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || len(key) != ed25519.PublicKeySize {
+			return nil, ErrSecret
+		}
+		message := signed(id, ts, body)
+		return func(sig string) bool {
+			encoded, ok := strings.CutPrefix(sig, "v1a,")
+			raw, err := base64.StdEncoding.DecodeString(encoded)
+			return ok && err == nil && ed25519.Verify(key, message, raw)
+		}, nil
+	}
+	key, err := decodeSecret(secret)
+	if err != nil {
+		return nil, err
+	}
+	want := []byte(signature(hmac.New(sha256.New, key), id, ts, body))
+	return func(sig string) bool { return hmac.Equal(want, []byte(sig)) }, nil
+}
+
+// signed is what is signed of a message.
+func signed(id, ts string, body []byte) []byte { return append([]byte(id+"."+ts+"."), body...) }
+
+// asymmetric signs with a private key.
+func asymmetric(key ed25519.PrivateKey, id, ts string, body []byte) string {
+	return "v1a," + base64.StdEncoding.EncodeToString(ed25519.Sign(key, signed(id, ts, body)))
 }
 
 // signature finishes a MAC that has seen nothing but its key.
