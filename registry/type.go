@@ -34,7 +34,7 @@ type Type struct {
 	Name string
 	// Target is the URL jobs are POSTed to: http or https, no fragment. Or LocalTarget.
 	Target string
-	// Concurrency is how many jobs run at once across the whole cluster: 1 to 10,000. Default: 10.
+	// Concurrency is how many jobs, or deliveries of a type with Batch, run at once across the whole cluster: 1 to 10,000. Default: 10.
 	Concurrency int
 	// Timeout of one attempt: 100ms to 24h. Default: 30s.
 	Timeout time.Duration
