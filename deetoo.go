@@ -24,6 +24,7 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/relay"
 	"github.com/deetoo/deetoo/schedule"
 )
 
@@ -53,6 +54,7 @@ type Deetoo struct {
 	deliverer  *webhook.Deliverer
 	intake     *intake.Intake
 	dispatcher *dispatch.Dispatcher
+	relay      *relay.Relay
 	verifier   *auth.Verifier
 	key        *GeneratedKey
 

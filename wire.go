@@ -23,6 +23,7 @@ import (
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/queue/embedded"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/relay"
 	"github.com/deetoo/deetoo/schedule"
 )
 
@@ -148,6 +149,9 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if d.relay, err = relay.New(relay.Options{Outbox: d.queue, Pusher: d.intake, Types: d.elsewhere, Logger: o.Logger}); err != nil {
+		return err
+	}
 	poll := time.Second
 	if o.RedisURL == "" {
 		// Nobody else writes to the embedded store: no wake can come from elsewhere.
@@ -159,7 +163,7 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	d.dispatcher, err = dispatch.New(dispatch.Options{
 		Queue: d.queue, Deliverer: deliverer{d}, Pause: d.intake.PauseGone,
 		Reconcile: d.deliverer.Reconcile,
-		Logger:    o.Logger, OnTimeout: o.OnTimeout, Poll: poll,
+		Logger:    o.Logger, OnTimeout: o.OnTimeout, Poll: poll, Ended: d.relay.Notify,
 	})
 	return err
 }
@@ -210,12 +214,33 @@ func (x deliverer) Deliver(ctx context.Context, lease *queue.Lease) dispatch.Out
 	if l, ok := x.d.local[lease.Type]; ok {
 		return l.handler.deliver(ctx, lease)
 	}
+	if lease.Type == registry.CallbackType {
+		return x.d.deliverer.DeliverCallback(ctx, lease)
+	}
 	return x.d.deliverer.Deliver(ctx, lease)
 }
 
 // DeliverBatch is that of a dispatch.BatchDeliverer. Only types of webhooks have batches.
 func (x deliverer) DeliverBatch(ctx context.Context, leases []*queue.Lease) []dispatch.Outcome {
 	return x.d.deliverer.DeliverBatch(ctx, leases)
+}
+
+// here reports whether jobs of a type are run by this process.
+func (d *Deetoo) here(t *registry.Type) bool {
+	_, local := d.local[t.Name]
+	return local || t.Target != registry.LocalTarget || t.Name == registry.CallbackType
+}
+
+// elsewhere are the types that have no lane here. Their jobs end in another
+// process, which may be gone before it has pushed what follows them.
+func (d *Deetoo) elsewhere() []string {
+	var out []string
+	for _, t := range d.directory.List() {
+		if !d.here(t) {
+			out = append(out, t.Name)
+		}
+	}
+	return out
 }
 
 func (d *Deetoo) checkTarget(target string) error {
@@ -336,6 +361,7 @@ func retry(ctx context.Context, do func() error) {
 func (d *Deetoo) follow(ctx context.Context) {
 	settings := newSettler(d.intake, d.opts.Logger)
 	d.working.Go(func() { settings.run(ctx) })
+	d.working.Go(func() { d.relay.Run(ctx) })
 	if d.opts.RedisURL != "" {
 		d.working.Go(func() { warnOfEviction(ctx, d.client, d.opts.Logger) })
 	}
@@ -348,13 +374,12 @@ func (d *Deetoo) follow(ctx context.Context) {
 	d.working.Go(func() { d.dropExpiredSecrets(ctx) })
 	d.working.Go(func() { d.queue.Listen(ctx, d.dispatcher.Heard, d.dispatcher.WakesArrive) })
 	cancel := d.directory.Subscribe(func(c registry.Change) {
-		_, here := d.local[c.Name]
 		switch {
 		case c.New == nil:
 			d.dispatcher.Remove(c.Name)
 			settings.drop(c.Name)
 			return
-		case here || c.New.Target != registry.LocalTarget:
+		case d.here(c.New):
 			d.dispatcher.Set(c.New)
 		default: // another process's function: its jobs are not ours to take
 			d.dispatcher.Remove(c.Name)

@@ -51,6 +51,69 @@ type jobView struct {
 	Unsure   bool          `json:"unsure,omitempty"`
 	Progress *progressView `json:"progress,omitempty"`
 	Log      []logView     `json:"log,omitempty"`
+
+	// What follows the job; callback URLs without their query.
+	OnSuccess   *followView  `json:"on_success,omitempty"`
+	OnFailure   *followView  `json:"on_failure,omitempty"`
+	Then        []followView `json:"then,omitempty"`
+	CallbackURL string       `json:"callback_url,omitempty"`
+	// Parent is the job that this one follows.
+	Parent *parentView `json:"parent,omitempty"`
+}
+
+// parentView names a job that another follows.
+type parentView struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+}
+
+// followView is a job that follows another, as its producer wrote it.
+type followView struct {
+	Type        string            `json:"type"`
+	ID          string            `json:"id,omitempty"`
+	Data        json.RawMessage   `json:"data,omitempty"`
+	Title       string            `json:"title,omitempty"`
+	Delay       registry.Duration `json:"delay,omitzero"`
+	Priority    queue.Priority    `json:"priority"`
+	MaxAttempts int               `json:"max_attempts,omitempty"`
+	Timeout     registry.Duration `json:"timeout,omitzero"`
+	TTL         registry.Duration `json:"ttl,omitzero"`
+	UniqueKey   string            `json:"unique_key,omitempty"`
+	OnSuccess   *followView       `json:"on_success,omitempty"`
+	OnFailure   *followView       `json:"on_failure,omitempty"`
+	Then        []followView      `json:"then,omitempty"`
+	CallbackURL string            `json:"callback_url,omitempty"`
+}
+
+func viewFollow(j *queue.Job) *followView {
+	if j == nil {
+		return nil
+	}
+	v := &followView{
+		Type: j.Type, ID: j.ID, Data: j.Data, Title: j.Title, Delay: registry.Duration(j.Delay), Priority: j.Priority,
+		MaxAttempts: j.MaxAttempts, Timeout: registry.Duration(j.Timeout),
+		TTL:       registry.Duration(j.TTL),
+		OnSuccess: viewFollow(j.OnSuccess), OnFailure: viewFollow(j.OnFailure), Then: viewChain(j.Then), CallbackURL: viewURL(j.CallbackURL),
+	}
+	if j.Unique != nil {
+		v.UniqueKey = j.Unique.Key
+	}
+	return v
+}
+
+func viewChain(jobs []queue.Job) []followView {
+	var out []followView
+	for i := range jobs {
+		out = append(out, *viewFollow(&jobs[i]))
+	}
+	return out
+}
+
+func viewURL(s string) string {
+	if s == "" {
+		return ""
+	}
+	return registry.RedactURL(s)
 }
 
 func viewJob(j *queue.Job) jobView {
@@ -59,6 +122,10 @@ func viewJob(j *queue.Job) jobView {
 		RunAt: timestamp(j.RunAt), EnqueuedAt: timestamp(j.EnqueuedAt), StartedAt: timestamp(j.StartedAt), FinishedAt: timestamp(j.FinishedAt),
 		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Timeout: registry.Duration(j.Timeout), Lost: j.Lost,
 		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested, Accepted: j.Accepted, Unsure: j.Unsure,
+		OnSuccess: viewFollow(j.OnSuccess), OnFailure: viewFollow(j.OnFailure), Then: viewChain(j.Then), CallbackURL: viewURL(j.CallbackURL),
+	}
+	if p := j.Parent; p != nil {
+		v.Parent = &parentView{Type: p.Type, ID: p.ID}
 	}
 	if p := j.Progress; p != nil {
 		v.Progress = &progressView{Number: p.Number, Total: p.Total, Message: p.Message, At: timestamp(p.At)}
@@ -152,13 +219,18 @@ type statsView struct {
 	// Outage is absent while all is well, Adaptive while the concurrency is fixed.
 	Outage   *outageView   `json:"outage,omitempty"`
 	Adaptive *adaptiveView `json:"adaptive,omitempty"`
-	At       timestamp     `json:"at"`
+	// Endings are jobs that have ended and whose follow-ups are not pushed yet, Troubled
+	// those of them that could not be pushed so far.
+	Endings  int       `json:"endings"`
+	Troubled int       `json:"endings_troubled"`
+	At       timestamp `json:"at"`
 }
 
 func viewStats(s intake.TypeStats) statsView {
 	v := statsView{
 		Type: s.Type, Waiting: s.Waiting, ByPriority: map[string]int{}, Scheduled: s.Scheduled, Active: s.Active, Dead: s.Dead, Finished: s.Finished,
-		Concurrency: s.Limit, Paused: s.Paused, HoldMs: s.Hold.Milliseconds(), OldestWaitingMs: s.Oldest.Milliseconds(), At: timestamp(s.At),
+		Concurrency: s.Limit, Paused: s.Paused, HoldMs: s.Hold.Milliseconds(), OldestWaitingMs: s.Oldest.Milliseconds(),
+		Endings: s.Endings, Troubled: s.Troubled, At: timestamp(s.At),
 	}
 	if s.Outage != nil {
 		o := viewOutage(s.Outage)

@@ -48,6 +48,9 @@ type Options struct {
 	// Reconcile is asked about attempts whose Outcome is Unsure, and jobs that are,
 	// of types with a ReconcileURL. Default: nobody is asked.
 	Reconcile Reconciler
+	// Ended is told that jobs of a type have ended that something follows. It must
+	// not block. Default: nobody is told.
+	Ended func(typ string)
 	// Logger hears of attempts at Debug, and of trouble. Default: none.
 	Logger *slog.Logger
 	// Poll is how often a lane looks at Redis unasked: a net under the wakes,
@@ -110,6 +113,9 @@ func New(opts Options) (*Dispatcher, error) {
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Ended == nil {
+		opts.Ended = func(string) {}
 	}
 	if opts.Poll == 0 {
 		opts.Poll = time.Second

@@ -216,6 +216,9 @@ func (l *lane) exchange() {
 		l.log.Error("a job's record is damaged; it cannot run", "job", id)
 	}
 	l.notice(batch)
+	if batch.Outbox {
+		l.d.opts.Ended(l.name)
+	}
 	l.start(batch.Leases)
 	l.collect()
 	l.lookAt = time.Now().Add(l.sleep(batch, want))

@@ -35,11 +35,15 @@ type jobInput struct {
 	UniqueFor   *registry.Duration `json:"unique_for"`
 	OnConflict  string             `json:"on_conflict"`
 	DebounceMax *registry.Duration `json:"debounce_max"`
+	OnSuccess   *followInput       `json:"on_success"`
+	OnFailure   *followInput       `json:"on_failure"`
+	Then        []followInput      `json:"then"`
+	CallbackURL string             `json:"callback_url"`
 }
 
 // DecodeJob reads one job of a type: {"id"?, "data", "title"?, "when"? | "delay"?,
 // "priority"?, "max_attempts"?, "timeout"?, "traceparent"?, "expires_at"? | "ttl"?, "unique_key"?, "unique_for"?, "on_conflict"?,
-// "debounce_max"?}. The error is an *invalid.Error.
+// "debounce_max"?, "on_success"?, "on_failure"?, "then"?, "callback_url"?}. The error is an *invalid.Error.
 func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	var in jobInput
 	if err := strictjson.Decode(data, &in); err != nil {
@@ -48,7 +52,7 @@ func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
 		return queue.Job{}, invalid.Errorf("", "must be an object")
 	}
-	j := queue.Job{Type: typ, Data: in.Data, Title: in.Title, Priority: in.Priority, Traceparent: in.Traceparent}
+	j := queue.Job{Type: typ}
 	if in.Data == nil {
 		return j, invalid.Errorf("data", "is required")
 	}
@@ -58,7 +62,57 @@ func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	return j, nil
 }
 
+// followInput is a job that follows another: of a type that it names, and its data may be absent.
+type followInput struct {
+	Type string `json:"type"`
+	jobInput
+}
+
+func (in *followInput) job(field string) (*queue.Job, error) {
+	j := &queue.Job{Type: in.Type}
+	var err error
+	switch {
+	case in.Type == "":
+		err = invalid.Errorf("type", "is required")
+	case len(in.When) > 0:
+		err = invalid.Errorf("when", "must not be given: a follow-up is due when the job before it has ended; give a delay")
+	default:
+		err = in.fill(j)
+	}
+	if bad, ok := err.(*invalid.Error); ok {
+		err = bad.In(field)
+	}
+	return j, err
+}
+
+// fillAfter reads what follows the job.
+func (in *jobInput) fillAfter(j *queue.Job) (err error) {
+	j.CallbackURL = in.CallbackURL
+	if in.OnSuccess != nil {
+		if j.OnSuccess, err = in.OnSuccess.job("on_success"); err != nil {
+			return err
+		}
+	}
+	if in.OnFailure != nil {
+		if j.OnFailure, err = in.OnFailure.job("on_failure"); err != nil {
+			return err
+		}
+	}
+	for i := range in.Then {
+		next, err := in.Then[i].job("then[" + strconv.Itoa(i) + "]")
+		if err != nil {
+			return err
+		}
+		j.Then = append(j.Then, *next)
+	}
+	return nil
+}
+
 func (in *jobInput) fill(j *queue.Job) error {
+	j.Data, j.Title, j.Priority, j.Traceparent = in.Data, in.Title, in.Priority, in.Traceparent
+	if err := in.fillAfter(j); err != nil {
+		return err
+	}
 	if in.ID != nil {
 		if j.ID = *in.ID; j.ID == "" {
 			return invalid.Errorf("id", "must be 1 to %d characters", queue.MaxIDLength)

@@ -132,7 +132,7 @@ func TestInItem(t *testing.T) {
 	if err := InItem(invalid.Errorf("data", "is required"), 3); err.Error() != "[3].data is required" {
 		t.Error(err)
 	}
-	large := InItem((&Intake{opts: Options{MaxJobSize: 9}}).tooLarge(), 3)
+	large := InItem((&Intake{opts: Options{MaxJobSize: 9}}).tooLarge("data"), 3)
 	if bad, ok := errors.AsType[*invalid.Error](large); !errors.Is(large, ErrTooLarge) || !ok || bad.Field != "[3].data" {
 		t.Error(large)
 	}

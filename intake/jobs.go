@@ -19,9 +19,10 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 		return nil, invalid.Errorf("", "must be at most %d jobs in one request", in.opts.MaxBatch)
 	}
 	var last string
+	followed := map[string]bool{}
 	for i := range jobs {
 		if typ := jobs[i].Type; i == 0 || typ != last {
-			if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+			if err := in.CanPush(ctx, who, typ); err != nil {
 				return nil, err
 			}
 			last = typ
@@ -31,7 +32,13 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 	valid := make([]queue.Job, 0, len(jobs))
 	index := make([]int, 0, len(jobs))
 	for i := range jobs {
-		if err := in.Check(&jobs[i]); err != nil {
+		err := in.Check(&jobs[i])
+		if err == nil {
+			if err = in.canFollow(ctx, who, &jobs[i], followed); !isInvalid(err) {
+				return nil, err
+			}
+		}
+		if err != nil {
 			receipts[i] = queue.Receipt{ID: jobs[i].ID, Err: err}
 			continue
 		}
@@ -59,6 +66,9 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 // CanPush returns nil if the caller may push jobs of the type and there is such
 // a type. Push asks the same; this is for those who would first have to read a large body.
 func (in *Intake) CanPush(ctx context.Context, who *auth.Identity, typ string) error {
+	if err := reserved("type", typ); err != nil {
+		return err
+	}
 	_, err := in.known(ctx, who, auth.JobsWrite, typ)
 	return err
 }
@@ -67,13 +77,13 @@ func (in *Intake) CanPush(ctx context.Context, who *auth.Identity, typ string) e
 // ErrTooLarge. Push asks the same of each job.
 func (in *Intake) Check(j *queue.Job) error {
 	if len(j.Data) > in.opts.MaxJobSize {
-		return in.tooLarge()
+		return in.tooLarge("data")
 	}
 	return j.Validate()
 }
 
-func (in *Intake) tooLarge() error {
-	return fmt.Errorf("%w: %w", ErrTooLarge, invalid.Errorf("data", "must be at most %d bytes", in.opts.MaxJobSize))
+func (in *Intake) tooLarge(field string) error {
+	return fmt.Errorf("%w: %w", ErrTooLarge, invalid.Errorf(field, "must be at most %d bytes", in.opts.MaxJobSize))
 }
 
 // Job returns a job with its data and result.

@@ -53,7 +53,7 @@ func (in *Intake) PushOnce(ctx context.Context, who *auth.Identity, typ string, 
 	if len(items) > in.opts.MaxBatch {
 		return nil, errTooMany(in.opts.MaxBatch)
 	}
-	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
+	if err := in.CanPush(ctx, who, typ); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(o.Content)
@@ -73,10 +73,16 @@ func (in *Intake) PushOnce(ctx context.Context, who *auth.Identity, typ string, 
 	receipts := make([]queue.Receipt, len(items))
 	valid := make([]queue.Job, 0, len(items))
 	index := make([]int, 0, len(items))
+	followed := map[string]bool{}
 	for i := range items {
 		err := items[i].Err
 		if err == nil {
 			err = in.Check(&items[i].Job)
+		}
+		if err == nil {
+			if err = in.canFollow(ctx, who, &items[i].Job, followed); !isInvalid(err) {
+				return nil, err
+			}
 		}
 		if err != nil {
 			receipts[i] = queue.Receipt{ID: items[i].Job.ID, Err: err}

@@ -42,7 +42,7 @@ func (in *Intake) Types(ctx context.Context, who *auth.Identity) ([]*registry.Ty
 // TypeToTest returns a job type whose target the caller may send data to, as a test.
 func (in *Intake) TypeToTest(ctx context.Context, who *auth.Identity, name string, data []byte) (*registry.Type, error) {
 	if len(data) > in.opts.MaxJobSize {
-		return nil, in.tooLarge()
+		return nil, in.tooLarge("data")
 	}
 	return in.known(ctx, who, auth.TypesWrite, name)
 }

@@ -110,6 +110,9 @@ type Stats struct {
 	Outage *Outage
 	// Adaptive is nil if the type's concurrency is fixed.
 	Adaptive *Adaptive
+	// Endings are jobs that have ended and whose follow-ups are not pushed yet;
+	// Troubled are those of them that could not be pushed so far.
+	Endings, Troubled int
 	// At is when this was counted, by Redis's clock.
 	At time.Time
 }
@@ -135,6 +138,7 @@ func (q *Queue) Stats(ctx context.Context, typ string) (Stats, error) {
 	}
 	s.At = time.UnixMilli(r.int())
 	outage, policy, state := r.str(), r.str(), r.str()
+	s.Endings, s.Troubled = int(r.int()), int(r.int())
 	if r.err != nil {
 		return Stats{}, fmt.Errorf("stats: %w", r.err)
 	}
@@ -202,7 +206,7 @@ func (q *Queue) Purge(ctx context.Context, typ string, state State) (int, error)
 }
 
 // Destroy deletes a type's whole queue. Unless forced, it refuses with
-// ErrNotEmpty while jobs are waiting, scheduled, active or dead.
+// ErrNotEmpty while jobs are waiting, scheduled, active or dead, or have follow-ups that are not pushed yet.
 func (q *Queue) Destroy(ctx context.Context, typ string, force bool) error {
 	flag := "0"
 	if force {
@@ -213,12 +217,12 @@ func (q *Queue) Destroy(ctx context.Context, typ string, force bool) error {
 		return err
 	}
 	r := reply{values: asSlice(v)}
-	waiting, scheduled, active, dead := r.int(), r.int(), r.int(), r.int()
+	waiting, scheduled, active, dead, endings := r.int(), r.int(), r.int(), r.int(), r.int()
 	if r.err != nil {
 		return fmt.Errorf("destroy: %w", r.err)
 	}
-	if !force && waiting+scheduled+active+dead > 0 {
-		return fmt.Errorf("%w: %d waiting, %d scheduled, %d running, %d dead", ErrNotEmpty, waiting, scheduled, active, dead)
+	if !force && waiting+scheduled+active+dead+endings > 0 {
+		return fmt.Errorf("%w: %d waiting, %d scheduled, %d running, %d dead, %d with follow-ups to be pushed", ErrNotEmpty, waiting, scheduled, active, dead, endings)
 	}
 	return nil
 }

@@ -81,6 +81,8 @@ type Batch struct {
 	// "closed" (and ramping up) or "recovered"; else empty.
 	Outage *Outage
 	Event  string
+	// Outbox says that jobs have ended whose follow-ups are to be pushed; see TakeEndings.
+	Outbox bool
 	// Reaped jobs had lost their dispatcher, or their handler was silent; Promoted ones became due.
 	Reaped, Promoted int
 }
@@ -195,6 +197,7 @@ func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
 	if err != nil {
 		return b, fmt.Errorf("exchange: %w", err)
 	}
+	b.Outbox = r.int() == 1
 	for range r.int() {
 		b.Stale = append(b.Stale, r.str())
 	}

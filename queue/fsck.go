@@ -63,6 +63,8 @@ type checker struct {
 	finished                        []string
 	control                         map[string]string
 	batches                         batchCheck
+	outbox                          map[string]float64
+	endings, troubles               map[string]bool
 	found                           map[string]bool
 }
 
@@ -115,6 +117,9 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 	}
 	if err == nil {
 		err = c.unique.load(ctx, client, keys[keyControl])
+	}
+	if err == nil {
+		err = c.loadOutbox(ctx, client, keys[keyControl])
 	}
 	for i := range c.waiting {
 		if err == nil {
@@ -181,6 +186,7 @@ func (c *checker) check() {
 	c.checkGroups()
 	c.batches.check(c.problem)
 	c.unique.check(c)
+	c.checkOutbox()
 	stale := func(field string) int { n, _ := strconv.Atoi(c.control[field]); return n }
 	if n := entries - len(waitingJobs); n != stale("wstale") {
 		c.problem("%d left-over entries in the waiting lists, but %d are counted", n, stale("wstale"))
@@ -309,6 +315,40 @@ func readList(ctx context.Context, client redis.UniversalClient, key string) ([]
 		}
 		if out = append(out, part...); len(part) < 1000 {
 			return out, nil
+		}
+	}
+}
+
+// loadOutbox reads what lua/after.lua keeps.
+func (c *checker) loadOutbox(ctx context.Context, client redis.UniversalClient, control string) (err error) {
+	base := strings.TrimSuffix(control, "control")
+	if c.outbox, err = readSet(ctx, client, base+"outbox"); err != nil {
+		return err
+	}
+	c.endings, c.troubles = map[string]bool{}, map[string]bool{}
+	if err = scanHash(ctx, client, base+"endings", func(key, _ string) { c.endings[key] = true }); err != nil {
+		return err
+	}
+	return scanHash(ctx, client, base+"troubles", func(key, _ string) { c.troubles[key] = true })
+}
+
+func (c *checker) checkOutbox() {
+	for key, at := range c.outbox {
+		if !c.endings[key] {
+			c.problem("the outbox holds %s, which is no ending", key)
+		}
+		if due, err := strconv.ParseFloat(c.control["outbox"], 64); err != nil || due > at {
+			c.problem("ending %s is due before the outbox is looked at", key)
+		}
+	}
+	for key := range c.endings {
+		if _, ok := c.outbox[key]; !ok {
+			c.problem("ending %s is not in the outbox: what follows would never be pushed", key)
+		}
+	}
+	for key := range c.troubles {
+		if !c.endings[key] {
+			c.problem("troubles holds %s, which is no ending", key)
 		}
 	}
 }

@@ -147,6 +147,22 @@ type Job struct {
 	// Unique makes the job the only one of its type with a key; nil: it need
 	// not be. Of a job that was read, only the Key is known.
 	Unique *Unique
+	// OnSuccess is pushed when this job has succeeded, and OnFailure when it is
+	// dead; neither if it is cancelled, or replaced before it ran. Each may have all that a job
+	// may have but RunAt. Its handler gets, as data, its own Data beside what became of this job; see
+	// package relay.
+	OnSuccess, OnFailure *Job
+	// Then is a chain: each is pushed when the one before has succeeded, the first
+	// when this job has. Those in it may have all that OnSuccess may have, but Then.
+	Then []Job
+	// CallbackURL is where what became of the job is POSTed to when it has ended,
+	// signed with the secrets of its type. http or https, without user and fragment. At most 2,048 bytes.
+	CallbackURL string
+	// Parent is the job that this one follows. Set by the relay that pushes it.
+	Parent *Parent
+	// Target is the URL that this job goes to instead of its type's. Only jobs that
+	// deliver a CallbackURL have one.
+	Target string
 
 	// State is where the job is.
 	State State

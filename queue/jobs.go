@@ -224,7 +224,7 @@ func (q *Queue) Withdraw(ctx context.Context, typ, id string) (State, error) {
 
 // cancel runs the script; announce is what to publish if the job is running, "" not to cancel it then.
 func (q *Queue) cancel(ctx context.Context, typ, id, announce string) (State, error) {
-	v, err := q.run(ctx, q.scripts.cancel, q.typeKeys(typ, "once:"+nonce()), []any{id, q.wakeChannel(), announce})
+	v, err := q.run(ctx, q.scripts.cancel, q.typeKeys(typ, "once:"+nonce()), []any{id, q.wakeChannel(), announce, typ})
 	if err != nil {
 		return "", err
 	}

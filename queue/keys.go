@@ -15,8 +15,8 @@ const (
 // buried, graves (see lua/graves.lua).
 
 // keyNames are the parts after the tag, in the order of the scripts' KEYS;
-// lua/prelude.lua says what each holds. Scripts that need it derive one more,
-// which few types have: batches (lua/batch.lua).
+// lua/prelude.lua says what each holds. Scripts that need it derive more,
+// which few types have: batches (lua/batch.lua), endings, outbox, troubles (lua/after.lua).
 func keyNames() [keyCount]string {
 	return [keyCount]string{
 		"jobs", "blobs", "results", "attempts", "leases",
@@ -41,14 +41,15 @@ func (q *Queue) typeKeys(typ, request string) []string {
 	return keys
 }
 
-// typeOf returns the type a key belongs to; not for remembered answers, which outlive a type.
+// typeOf returns the type a key belongs to; not for remembered answers, which outlive a type,
+// nor for what is no type's: no type begins with "@".
 func typeOf(prefix, key string) (string, bool) {
 	rest, ok := strings.CutPrefix(key, "{"+prefix+":")
 	if !ok {
 		return "", false
 	}
 	typ, name, ok := strings.Cut(rest, "}:")
-	return typ, ok && !strings.HasPrefix(name, "request:")
+	return typ, ok && !strings.HasPrefix(name, "request:") && !strings.HasPrefix(typ, "@")
 }
 
 // wakeChannel is where pushes and cancellations are announced: a message is

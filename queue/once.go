@@ -163,3 +163,14 @@ func decodeOnce(answer string, o Once) ([]Receipt, onceNote, error) {
 	receipts, err := decodePush(answer, len(n.ids), func(i int) string { return n.ids[i] })
 	return receipts, n, err
 }
+
+// ReleaseOnce has the key of a push of one job forgotten after ttl, for a caller who knows
+// that nobody will repeat the push later than that; 0: at once.
+func (q *Queue) ReleaseOnce(ctx context.Context, typ, key string, ttl time.Duration) error {
+	sum := sha256.Sum256([]byte(key))
+	name := q.typeKeys(typ, "once:"+hex.EncodeToString(sum[:16])+":0")[keyCount]
+	if ttl <= 0 {
+		return Classify(q.client.Del(ctx, name).Err())
+	}
+	return Classify(q.client.PExpire(ctx, name, ttl).Err())
+}

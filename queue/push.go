@@ -53,7 +53,7 @@ func (j *Job) Validate() error {
 	if j.Unique != nil {
 		return j.Unique.validate(j)
 	}
-	return nil
+	return j.validateAfter()
 }
 
 // validateExpiry goes by this machine's clock, and only where that cannot do harm: the scripts go by Redis's.
@@ -151,7 +151,7 @@ func (q *Queue) PushValid(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 		}
 		byType[jobs[i].Type] = append(byType[jobs[i].Type], i)
 	}
-	if len(jobs) == 1 && len(jobs[0].Data) <= blobSize {
+	if len(jobs) == 1 && jobs[0].size() <= blobSize {
 		r := q.pushShared(ctx, &jobs[0], fresh[0])
 		if r.Err != nil && !errors.Is(r.Err, ErrActive) && !errors.Is(r.Err, ErrDuplicate) {
 			return []Receipt{r}, r.Err
@@ -188,7 +188,7 @@ func inBatch(err error, i, n int) error {
 func chunk(jobs []Job, idx []int) int {
 	size := 0
 	for n, i := range idx {
-		size += len(jobs[i].Data)
+		size += jobs[i].size()
 		if n > 0 && (n == chunkSize || size > 4<<20) {
 			return n
 		}

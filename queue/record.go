@@ -21,10 +21,17 @@ type options struct {
 	UniqueKey   string `json:"k,omitempty"` // looked for by lua/unique.lua as text
 	ExpiresAt   int64  `json:"x,omitempty"` // ms; this and the next looked for by lua/expiry.lua
 	TTL         int64  `json:"l,omitempty"` // ms after the push
+	// After is looked for by lua/after.lua as text: nothing else may be "a" and an object.
+	After  *after  `json:"a,omitempty"`
+	Parent *Parent `json:"q,omitempty"`
+	Target string  `json:"u,omitempty"`
 }
 
 func optionsOf(j *Job) options {
-	o := options{Title: j.Title, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Milliseconds(), Traceparent: j.Traceparent}
+	o := options{
+		Title: j.Title, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Milliseconds(), Traceparent: j.Traceparent,
+		After: afterOf(j), Parent: j.Parent, Target: j.Target,
+	}
 	if j.Unique != nil {
 		o.UniqueKey = j.Unique.Key
 	}
@@ -48,6 +55,8 @@ func (o *options) fill(j *Job) {
 	case o.TTL > 0:
 		j.ExpiresAt = j.EnqueuedAt.Add(time.Duration(o.TTL) * time.Millisecond)
 	}
+	j.Parent, j.Target = o.Parent, o.Target
+	o.After.fill(j)
 }
 
 // encodeBody returns a record's tail without its first newline: options, a

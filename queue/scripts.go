@@ -17,7 +17,7 @@ type scripts struct {
 	cancel, requeue, redrive, purge, remove *redis.Script
 	get, list, stats, destroy               *redis.Script
 	report, conclude                        *redis.Script
-	deadGroups, hold                        *redis.Script
+	deadGroups, hold, outbox                *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real
@@ -30,25 +30,27 @@ func loadScripts(headers bool) (*scripts, error) {
 	}
 	// What a script needs beside the prelude, in this order.
 	needs := map[string][]string{
-		"exchange":   {"unique", "expiry", "graves", "burial", "conclusion", "batch", "outage", "adaptive"},
-		"conclude":   {"unique", "expiry", "graves", "burial", "conclusion", "batch", "outage"},
-		"push":       {"unique", "graves"},
-		"cancel":     {"unique"},
+		"exchange":   {"unique", "after", "expiry", "graves", "burial", "conclusion", "batch", "outage", "adaptive"},
+		"conclude":   {"unique", "after", "expiry", "graves", "burial", "conclusion", "batch", "outage"},
+		"push":       {"unique", "graves", "after"},
+		"cancel":     {"unique", "after"},
 		"requeue":    {"unique", "graves"},
 		"redrive":    {"unique", "graves"},
-		"purge":      {"unique", "graves"},
+		"purge":      {"unique", "graves", "after"},
 		"remove":     {"graves"},
 		"list":       {"graves"},
-		"destroy":    {"unique", "graves"},
+		"destroy":    {"unique", "graves", "after"},
 		"deadgroups": {"graves"},
 		"hold":       {"outage"},
+		"stats":      {"after"},
+		"outbox":     {"after"},
 	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
 		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
 		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
-		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups, "hold": &s.hold,
+		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups, "hold": &s.hold, "outbox": &s.outbox,
 	} {
 		header := ""
 		if headers && name != "push" {

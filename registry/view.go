@@ -73,12 +73,13 @@ func (t Type) LogValue() slog.Value {
 }
 
 // RedactedTarget is the target without its query, which may hold a key. For logs.
-func (t *Type) RedactedTarget() string { return redactURL(t.Target) }
+func (t *Type) RedactedTarget() string { return RedactURL(t.Target) }
 
 // RedactedReconcileURL is RedactedTarget of the ReconcileURL; "" if there is none.
-func (t *Type) RedactedReconcileURL() string { return redactURL(t.ReconcileURL) }
+func (t *Type) RedactedReconcileURL() string { return RedactURL(t.ReconcileURL) }
 
-func redactURL(raw string) string {
+// RedactURL is a URL without user, query and fragment, any of which may hold a key. For logs and views.
+func RedactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return Redacted

@@ -2,7 +2,7 @@
 -- dispatcher is told.
 --
 -- KEYS  see the prelude; 17 holds the answer for a repeated request
--- ARGV  1 id, 2 channel, 3 what to publish if it is running ("" leaves it alone then)
+-- ARGV  1 id, 2 channel, 3 what to publish if it is running ("" leaves it alone then), 4 if it is not, but something follows
 -- Returns the job's place before: W, S (now cancelled), A (cancellation requested),
 --       s, c, d (finished: nothing changed), or "" (no such job)
 local known = call('GET', REQUEST)
@@ -23,6 +23,9 @@ elseif at == 'W' or at == 'S' then
   if at == 'S' then call('ZREM', SCHEDULED, id) else call('HINCRBY', CONTROL, 'wstale', 1) end
   cancel_now(id, rec, '0', now)
   unique_release(id, tail_of(rec))
+  local _, _, _, failed, _, e, _, tail = parse(rec)
+  job_ended(id, 'c', e, failed, tail, now, '')
+  if outbox_filled then call('PUBLISH', ARGV[2], ARGV[4]) end
   local kept = call('HMGET', CONTROL, 'keep', 'age')
   retain(now, tonumber(kept[1] or 1000), tonumber(kept[2] or 86400000), 100)
 else

@@ -27,6 +27,7 @@ if verdict == 'd' then
   local ending, line = closing(id, held, now, failed, 'succeeded')
   call('HSET', JOBS, id, record('s', p, b, failed, lost, e, w, ending, doubt(tail, false)))
   call('RPUSH', FINISHED, id .. ' ' .. int(now))
+  job_ended(id, 's', e, failed, tail, now, text)
   if text ~= '' then call('HSET', RESULTS, id, text) end
   unique_release(id, tail)
   if failed > 1 or lost > 0 then remember(id, line) end

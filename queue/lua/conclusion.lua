@@ -46,7 +46,10 @@ local function fail(id, rec, held, now, why, permanent, delay, unsure)
   call('HSET', JOBS, id, record(state, p, b, failed, lost, e, w, state == 'q' and '' or ending, doubt(tail, unsure or false)))
   remember(id, line)
   if state == 'c' and outcome == 'failed' then note_expired(id, failed + 1, now) end
-  if state ~= 'q' then unique_release(id, tail) end
+  if state ~= 'q' then
+    unique_release(id, tail)
+    job_ended(id, state, e, failed, tail, now, line)
+  end
   if state == 'c' then
     call('RPUSH', FINISHED, id .. ' ' .. int(now))
   elseif state == 'd' then

@@ -2,13 +2,13 @@
 --
 -- KEYS  see the prelude
 -- ARGV  1 "1" to delete it even if jobs are left
--- Returns {jobs waiting, scheduled, active, dead}: if any and not forced, nothing was deleted
+-- Returns {jobs waiting, scheduled, active, dead, ended jobs whose follow-ups are not pushed yet}: if any and not forced, nothing was deleted
 local waiting = -tonumber(call('HGET', CONTROL, 'wstale') or 0)
 for p = 1, 5 do waiting = waiting + call('LLEN', WAITING[p]) end
-local left = {waiting, call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZCARD', DEAD)}
-if ARGV[1] == '1' or left[1] + left[2] + left[3] + left[4] == 0 then
+local left = {waiting, call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZCARD', DEAD), call('ZCARD', OUTBOX)}
+if ARGV[1] == '1' or left[1] + left[2] + left[3] + left[4] + left[5] == 0 then
   call('UNLINK', string.sub(CONTROL, 1, -8) .. 'batches')
-  call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS, BURIED, GRAVES, unpack(WAITING))
+  call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS, BURIED, GRAVES, ENDINGS, OUTBOX, TROUBLES, unpack(WAITING))
   call('UNLINK', UNIQUE, UNIQUE_ENDS)
 end
 return left

@@ -10,13 +10,13 @@
 --       ms; "" nothing). A first success keeps no line: its record says it all
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
 --       reaped, promoted, held (ms), lease left (ms), limit in force (see in_force), state and event of outage.lua,
---       number stale, stale id…, then four a lease: id, token, record, blob}
+--       1 if the outbox has something due, number stale, stale id…, then four a lease: id, token, record, blob}
 -- Tokens begin with the request id, and are made of numbers then (see batch_token): random, and known to a repeated request.
 local request, consumer = ARGV[1], ARGV[2]
 local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, PER = 6, 9
 local now = clock()
-local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring')
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox')
 local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
 local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
 local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
@@ -101,6 +101,7 @@ local function settle()
       if verdict == 'd' or cancel then
         rec = record(cancel and 'c' or 's', p, b, failed, lost, e, w, ending, tail)
         finished[#finished + 1] = id .. ' ' .. int(now)
+        job_ended(id, cancel and 'c' or 's', e, failed, tail, now, cancel and line or ARGV[at + 6])
         if not cancel and ARGV[at + 6] ~= '' then
           results[#results + 1] = id
           results[#results + 1] = ARGV[at + 6]
@@ -110,6 +111,7 @@ local function settle()
         rec = record('d', p, b, failed, lost, e, w, ending, tail)
         call('ZADD', DEAD, int(now), id)
         buried(id, ARGV[at + 4], line ~= '' and cjson.decode(line).error or '', now)
+        job_ended(id, 'd', e, failed, tail, now, line)
         unique_release(id, tail)
       elseif verdict == 'r' or verdict == 's' then
         local at_ms = now + tonumber(ARGV[at + 3])
@@ -118,6 +120,7 @@ local function settle()
           rec = record('c', p, b, failed, lost, e, w, ending, tail)
           finished[#finished + 1] = id .. ' ' .. int(now)
           unique_release(id, tail)
+          job_ended(id, 'c', e, failed, tail, now, line)
         else
           rec = record('q', p, b, failed, lost, e, w, '', tail)
           call('ZADD', SCHEDULED, int(at_ms), id)
@@ -183,18 +186,21 @@ local function reap()
     elseif p then
       lost = lost + 1
       tail = doubt(tail, true)
-      remember(id, '{"n":' .. int(failed + 1) .. ',"started_at":' .. started ..
+      local line = '{"n":' .. int(failed + 1) .. ',"started_at":' .. started ..
         ',"duration_ms":' .. int(now - tonumber(started)) .. ',"outcome":"lost"' ..
-        ',"error":"its dispatcher vanished: the lease ended","dispatcher":' .. cjson.encode(holder) .. '}')
+        ',"error":"its dispatcher vanished: the lease ended","dispatcher":' .. cjson.encode(holder) .. '}'
+      remember(id, line)
       local ending = ' ' .. started .. ' ' .. int(now) .. ' 0'
       if cancelling(held) then
         call('HSET', JOBS, id, record('c', p, b, failed, lost, e, w, ending, tail))
         call('RPUSH', FINISHED, id .. ' ' .. int(now))
         unique_release(id, tail)
+        job_ended(id, 'c', e, failed, tail, now, line)
       elseif lost >= max_lost then
         call('HSET', JOBS, id, record('d', p, b, failed, lost, e, w, ending, tail))
         call('ZADD', DEAD, int(now), id)
         buried(id, 0, 'its dispatcher vanished: the lease ended', now)
+        job_ended(id, 'd', e, failed, tail, now, line)
         unique_release(id, tail)
       else
         call('HSET', JOBS, id, record('q', p, b, failed, lost, e, w, '', tail))
@@ -343,6 +349,9 @@ local canary = waiting > 0 and outage_next(now)
 if canary and (not next_at or canary < next_at) then next_at = canary end
 if gathered and (not next_at or gathered < next_at) then next_at = gathered end
 if cut and waiting > 0 then next_at = now end
+-- What a relay has taken and not relayed by then is to be seen then.
+local outbox = outbox_filled and now or tonumber(settings[13])
+if outbox and outbox > now and (not next_at or outbox < next_at) then next_at = outbox end
 
 -- A repeated request's leases began with the first; those that have ended since are left out.
 local left = lease
@@ -354,7 +363,7 @@ end
 
 local out = {int(now), int(limit), int(active), int(waiting), paused and '1' or '0',
   next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(left),
-  int(most), outage_state(), down_event, int(#stale)}
+  int(most), outage_state(), down_event, outbox and outbox <= now and '1' or '0', int(#stale)}
 for _, id in ipairs(stale) do out[#out + 1] = id end
 if #taken > 0 then
   local recs = call('HMGET', JOBS, unpack(taken))

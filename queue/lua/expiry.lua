@@ -1,5 +1,5 @@
 -- expiry: jobs that must not be started after a time. Put before the scripts
--- that need it, behind unique.
+-- that need it, behind unique and after.
 --
 -- control's expiring says that the type ever had such a job: others need not
 -- look. A job's options have x, when it expires (ms), or l, how long after its push.
@@ -29,5 +29,6 @@ local function expire(id, rec, now)
   cancel_now(id, rec, '0', now)
   note_expired(id, failed + 1, now)
   unique_release(id, tail)
+  job_ended(id, 'c', e, failed, tail, now, '{"error":"it expired before it could start"}')
   return true
 end

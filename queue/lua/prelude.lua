@@ -19,6 +19,7 @@
 --                graves.lua says what buried and graves hold, which few types have
 --  batches       hash  of jobs that go together: see batch.lua
 --   unique, unique:ends: named after control, see unique.lua
+--                endings, outbox, troubles: see after.lua
 --  17 request    what the last request of this kind answered, so that a
 --                repeated one gets the same answer (push, exchange)
 --

@@ -51,5 +51,14 @@ else
   more = most == 0
 end
 if ARGV[1] ~= 'd' then unique_forget(ids) end -- the dead hold no keys
-if #ids > 0 then forget(ids) end
+if #ids > 0 then
+  if ARGV[1] ~= 'd' then -- they end without having run
+    local now = clock()
+    for i, rec in ipairs(call('HMGET', JOBS, unpack(ids))) do
+      local _, _, _, failed, _, e, _, tail = parse(rec or '')
+      if tail then job_ended(ids[i], 'c', e, failed, tail, now, '') end
+    end
+  end
+  forget(ids)
+end
 return answered(int(#ids) .. (more and ' 1' or ' 0'))

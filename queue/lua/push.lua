@@ -65,6 +65,10 @@ for i = 6, #ARGV, 6 do
       answer = 'r'
       local was = tonumber(string.sub(rec, 2, 2))
       unique_release(id, tail_of(rec))
+      if at == 'W' or at == 'S' then
+        local _, _, _, failed, _, e, _, tail = parse(rec)
+        if tail then job_ended(id, 'r', e, failed, tail, now, '') end
+      end
       if at == 'S' then
         call('ZREM', SCHEDULED, id)
       elseif at == 'd' then

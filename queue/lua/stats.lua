@@ -3,7 +3,8 @@
 -- KEYS  see the prelude
 -- Returns {waiting by list (5), left-over entries, scheduled, active, dead, finished, limit,
 --       paused, hold (ms left), age of the oldest waiting job (ms, -1 none), now,
---       state of outage.lua ("" none), settings and state of adaptive.lua ("" none)}
+--       state of outage.lua ("" none), settings and state of adaptive.lua ("" none),
+--       endings not relayed yet, and how many of these gave trouble}
 local now = clock()
 local c = call('HMGET', CONTROL, 'limit', 'paused', 'hold', 'wstale', 'fstale', 'held', 'adaptive', 'adapt')
 local out, oldest = {}, nil
@@ -30,4 +31,5 @@ out[13] = math.max(tonumber(c[3] or 0) - now, 0)
 out[14] = oldest and math.max(now - oldest, 0) or -1
 out[15] = int(now)
 out[16], out[17], out[18] = c[6] or '', c[7] or '', c[7] and c[8] or ''
+out[19], out[20] = call('ZCARD', OUTBOX), call('HLEN', TROUBLES)
 return out

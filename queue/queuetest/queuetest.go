@@ -35,7 +35,7 @@ func Run(t *testing.T, e Engine) {
 	for _, group := range []map[string]func(*env){
 		pushTests(), onceTests(), uniqueTests(), expiryTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
 		leaseTests(), callbackTests(), retryTests(), deadTests(), repeatTests(), adminTests(), listenTests(),
-		batchTests(),
+		batchTests(), afterTests(),
 		outageTests(), adaptiveTests(),
 	} {
 		for name, test := range group {
