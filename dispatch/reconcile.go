@@ -57,6 +57,7 @@ func (l *lane) deliver(ctx context.Context, t *registry.Type, lease *queue.Lease
 		return out
 	}
 	if known, settled := l.reconcile(ctx, lease, out.Err); settled {
+		known.Health = out.health() // what the attempt told of its target stays
 		return known
 	}
 	// It is asked again before the next attempt: what was sent may still arrive.

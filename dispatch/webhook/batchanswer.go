@@ -40,6 +40,7 @@ func (d *Deliverer) judgeBatch(ctx context.Context, limit time.Duration, typ *re
 		out = d.verdict(typ, resp)
 	}
 	out.Status, out.Excerpt = resp.StatusCode, clean(body, d.opts.MaxExcerpt)
+	out.Health = health(out.Verdict, resp.StatusCode)
 	if ex != nil {
 		ex.Response = showResponse(resp, out.Excerpt)
 		if row >= 0 {
@@ -56,7 +57,7 @@ func (d *Deliverer) judgeBatch(ctx context.Context, limit time.Duration, typ *re
 		return alike(leases, out)
 	case readErr != nil:
 		failed := failure(ctx, limit, readErr)
-		out.Verdict, out.Unsure = failed.Verdict, true
+		out.Verdict, out.Health, out.Unsure = failed.Verdict, failed.Health, true
 		out.Err = fmt.Sprintf("%s, after %d bytes of the answer (%s)", failed.Err, len(body), statusLine(resp.StatusCode))
 		return alike(leases, out)
 	case len(bytes.TrimSpace(body)) == 0:
@@ -73,8 +74,23 @@ func (d *Deliverer) judgeBatch(ctx context.Context, limit time.Duration, typ *re
 		if raw, ok := items[lease.ID]; ok {
 			outs[i] = d.judgeItem(typ, resp.StatusCode, raw)
 		} else {
-			outs[i] = dispatch.Outcome{Status: resp.StatusCode, Err: statusLine(resp.StatusCode) + ", but the answer says nothing of this job", Excerpt: out.Excerpt}
+			outs[i] = dispatch.Outcome{Status: resp.StatusCode, Err: statusLine(resp.StatusCode) + ", but the answer says nothing of this job", Excerpt: out.Excerpt, Health: queue.Answered}
 		}
+	}
+	return agreed(outs)
+}
+
+// agreed makes one of what the items tell of the target, because a batch is one
+// delivery: it failed if all of them say so, in the words of the first.
+func agreed(outs []dispatch.Outcome) []dispatch.Outcome {
+	all := outs[0].Health
+	for _, out := range outs {
+		if out.Health == queue.Answered {
+			all = queue.Answered
+		}
+	}
+	for i := range outs {
+		outs[i].Health = all
 	}
 	return outs
 }
@@ -115,7 +131,7 @@ func (d *Deliverer) judgeItem(typ *registry.Type, whole int, raw json.RawMessage
 	}
 	if err != nil || status < 200 || status > 599 {
 		return dispatch.Outcome{
-			Status: whole, Excerpt: clean(raw, d.opts.MaxExcerpt),
+			Status: whole, Excerpt: clean(raw, d.opts.MaxExcerpt), Health: queue.Answered,
 			Err: statusLine(whole) + ", but what the answer says of this job is not as it must be: status is a number from 200 to 599, error a string, no_retry true or false",
 		}
 	}
@@ -133,6 +149,7 @@ func (d *Deliverer) judgeItem(typ *registry.Type, whole int, raw json.RawMessage
 		}
 	}
 	out.Status, out.Excerpt = status, clean(raw, d.opts.MaxExcerpt)
+	out.Health = health(out.Verdict, status)
 	if out.Verdict != dispatch.Done {
 		if item.Error != "" && out.Verdict != dispatch.Accept {
 			out.Err = clean([]byte(out.Err+": "+item.Error), d.opts.MaxExcerpt)

@@ -61,3 +61,28 @@ func TestHealth(t *testing.T) {
 		t.Errorf("called off: %+v", out)
 	}
 }
+
+// A batch is one delivery: it failed if all of it did.
+func TestHealthOfABatch(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		want   queue.Health
+	}{
+		"all done":            {200, ``, queue.Answered},
+		"all failed":          {500, ``, queue.Failing},
+		"too many":            {429, ``, queue.Busy},
+		"each failed":         {200, `[{"id":"a","status":503},{"id":"b","status":500}]`, queue.Overloaded},
+		"one failed":          {200, `[{"id":"a","status":503},{"id":"b","status":200}]`, queue.Answered},
+		"one is not named":    {200, `[{"id":"a","status":503}]`, queue.Answered},
+		"one is wrong":        {200, `[{"id":"a","status":503},{"id":"b","status":"?"}]`, queue.Answered},
+		"none are understood": {200, `{}`, queue.Answered},
+	} {
+		outs, _ := answering(t, batchType(""), Options{}, tc.status, tc.body, batchLeases("a", "b"))
+		for _, out := range outs {
+			if out.Health != tc.want || len(outs) != 2 {
+				t.Errorf("%s: %q, want %q: %+v", name, out.Health, tc.want, outs)
+			}
+		}
+	}
+}

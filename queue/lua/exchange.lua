@@ -92,7 +92,8 @@ local function settle()
       local cancel = verdict ~= 'd' and cancelling(leases[i])
       local line = ARGV[at + 5]
       local free = tell(at, started)
-      if free and not cancel then verdict = 'l' end
+      if cancel or (verdict ~= 'r' and verdict ~= 'x') then free = nil end
+      if free then verdict = 'l' end
       if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
       local ending = ' ' .. started .. ' ' .. int(now) .. ' ' .. ARGV[at + 4]
       local rec, over
@@ -138,7 +139,7 @@ local function settle()
         jobs[#jobs + 1] = id
         jobs[#jobs + 1] = rec
       end
-      if free and not cancel then
+      if free then
         remember_held(id, line)
       elseif line ~= '' and (verdict ~= 'd' or failed > 1 or lost > 0) then
         remember(id, line)

@@ -23,6 +23,8 @@ func outageTests() map[string]func(*env) {
 		"outage/a callback before the answer counts":      outageCallback,
 		"outage/opened and closed by hand":                outageForced,
 		"outage/types without it are left alone":          outageOff,
+		"outage/a batch is one delivery":                  outageBatch,
+		"outage/a success is one, whatever it told":       outageDone,
 		"outage/with every script sent twice":             outageRepeated,
 	}
 }
@@ -418,6 +420,71 @@ func outageOff(v *env) {
 	}
 	if n, err := v.client.HExists(v.ctx(), "{"+v.prefix+":"+typ+"}:control", "held").Result(); n || err != nil {
 		v.Errorf("its state is left: %v, %v", n, err)
+	}
+}
+
+func outageBatch(v *env) {
+	v.ok(v.q.Configure(v.ctx(), typ, queue.Settings{Version: 1, Concurrency: 8, RetainCount: 1000, RetainAge: time.Hour,
+		Batch:  queue.BatchPolicy{Size: 5},
+		Outage: &queue.OutagePolicy{Share: 1, Of: 100, Refused: 2, CanaryMin: 20 * time.Millisecond, CanaryMax: time.Minute},
+	}))
+	v.push(make([]queue.Job, 100)...)
+	all := func(leases []queue.Lease, h queue.Health) []queue.Settlement {
+		var out []queue.Settlement
+		for _, l := range leases {
+			out = append(out, told(l, h))
+		}
+		return out
+	}
+	l := v.claim(2)
+	if b := v.exchange(all(l[:5], queue.Refused), 0); len(l) != 10 || b.Outage != nil {
+		v.Fatalf("%d claimed, %+v", len(l), b.Outage)
+	}
+	if b := v.exchange(all(l[5:], queue.Refused), 0); b.Outage == nil || !b.Outage.Open {
+		v.Fatal("two connections refused did not open it")
+	}
+	canary := func() []queue.Lease {
+		v.Helper()
+		var b queue.Batch
+		v.eventually("a canary goes", func() bool { b = v.exchange(nil, 10); return len(b.Leases) > 0 })
+		if len(b.Leases) != 5 {
+			v.Fatalf("%d jobs in a canary", len(b.Leases))
+		}
+		return b.Leases
+	}
+	first := canary()
+	v.exchange(all(first, queue.Failing), 0)
+	if o := v.stats().Outage; o.Interval != 40*time.Millisecond {
+		v.Errorf("%+v", o)
+	}
+	second := canary()
+	for _, l := range second {
+		for _, was := range first {
+			if l.ID == was.ID {
+				v.Error("a canary that failed is the next one, too")
+			}
+		}
+	}
+	b := v.exchange(all(second, queue.Answered), 8)
+	if b.Event != "closed" || len(b.Leases) != 5 {
+		v.Fatalf("%d claimed, %+v", len(b.Leases), b.Outage)
+	}
+	if b = v.exchange(all(b.Leases, queue.Answered), 8); b.InForce != 2 || len(b.Leases) != 10 {
+		v.Errorf("%d claimed, %+v", len(b.Leases), b.Outage)
+	}
+}
+
+func outageDone(v *env) {
+	v.outage(10)
+	v.opened(3)
+	// It was done, its reconcile_url said so, though the answer was lost.
+	l := v.canary()
+	s := told(l, queue.Answered)
+	s.Health = queue.Overloaded
+	v.settle(s)
+	v.inState(l.ID, queue.Succeeded)
+	if o := v.stats().Outage; !o.Open || o.Interval != 40*time.Millisecond {
+		v.Errorf("%+v", o)
 	}
 }
 
