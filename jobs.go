@@ -123,3 +123,39 @@ func (j *Jobs) Dead(ctx context.Context, typ string, f queue.DeadFilter, cursor 
 	}
 	return in.DeadJobs(ctx, auth.System(), typ, f, cursor, limit)
 }
+
+// ExportDead returns a page of dead jobs with all of their data; see queue.Queue.ExportDead.
+func (j *Jobs) ExportDead(ctx context.Context, typ string, f queue.DeadFilter, cursor string, limit int) (jobs []queue.DeadJob, next string, err error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, "", err
+	}
+	return in.ExportDead(ctx, auth.System(), typ, f, cursor, limit)
+}
+
+// Redrive begins to make dead jobs wait again; see intake.Intake.Redrive.
+func (j *Jobs) Redrive(ctx context.Context, typ string, s queue.RedriveSpec) (*queue.Redrive, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, err
+	}
+	return in.Redrive(ctx, auth.System(), typ, s)
+}
+
+// GetRedrive returns a redrive, or queue.ErrNoRedrive.
+func (j *Jobs) GetRedrive(ctx context.Context, typ, id string) (*queue.Redrive, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, err
+	}
+	return in.GetRedrive(ctx, auth.System(), typ, id)
+}
+
+// StopRedrive stops a redrive, unless it has ended; see queue.Queue.StopRedrive.
+func (j *Jobs) StopRedrive(ctx context.Context, typ, id string) (*queue.Redrive, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, err
+	}
+	return in.StopRedrive(ctx, auth.System(), typ, id)
+}

@@ -162,8 +162,8 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	}
 	d.dispatcher, err = dispatch.New(dispatch.Options{
 		Queue: d.queue, Deliverer: deliverer{d}, Pause: d.intake.PauseGone,
-		Reconcile: d.deliverer.Reconcile,
-		Logger:    o.Logger, OnTimeout: o.OnTimeout, Poll: poll, Ended: d.relay.Notify,
+		Reconcile: d.deliverer.Reconcile, Redrive: d.queue.StepRedrives,
+		Logger: o.Logger, OnTimeout: o.OnTimeout, Poll: poll, Ended: d.relay.Notify,
 	})
 	return err
 }

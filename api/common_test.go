@@ -11,7 +11,7 @@ import (
 
 // sample is a good request for a route, about the type email and the job job-1.
 func sample(r Route) call {
-	path := strings.NewReplacer("{type}", "email", "{id}", "job-1", "{name}", "nightly", "{file}", "errors", "{secret}", "ffffffff").Replace(r.Path)
+	path := strings.NewReplacer("{type}", "email", "{id}", "job-1", "{name}", "nightly", "{file}", "errors", "{secret}", "ffffffff", "{redrive}", "redrive-1").Replace(r.Path)
 	c := call{method: r.Method, path: path}
 	switch r.OperationID {
 	case "putType":
@@ -42,6 +42,8 @@ func sample(r Route) call {
 		c.body = `{"result":1}`
 	case "callbackFail":
 		c.body = `{"error":"x"}`
+	case "redriveDead":
+		c.body = `{"canary":1}`
 	case "purgeJobs":
 		c.path += "?state=dead"
 	}
@@ -170,7 +172,7 @@ func TestUnknownQueryParameterIsNamed(t *testing.T) {
 func TestTooLargeABody(t *testing.T) {
 	everyOperation(t, "413", func(t *testing.T, w *world, r Route, c call) {
 		size := 2 << 20
-		if strings.Contains(r.OperationID, "Schedule") || strings.Contains(r.OperationID, "Type") && r.OperationID != "testType" || r.OperationID == "addSecret" {
+		if strings.Contains(r.OperationID, "Schedule") || strings.Contains(r.OperationID, "Type") && r.OperationID != "testType" || r.OperationID == "addSecret" || r.OperationID == "redriveDead" {
 			size = maxSettingsBody
 		}
 		c.body = strings.Replace(c.body, "{", `{"x":"`+strings.Repeat("x", size)+`",`, 1)

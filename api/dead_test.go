@@ -153,3 +153,75 @@ func TestDeadExportOfManyPages(t *testing.T) {
 		t.Errorf("%d of %d exported", len(seen), n)
 	}
 }
+
+// shownRedrive is what clients may make of a redrive.
+type shownRedrive struct {
+	ID, State, Reason, By string
+	Count                 int
+	Canaries              *struct{ Started, Succeeded int }
+	Spec                  map[string]any
+}
+
+func (w *world) redrive(body string, status int) (r shownRedrive) {
+	w.Helper()
+	w.post(deadPath+"/redrive", body).want(status).into(&r)
+	return r
+}
+
+func TestRedrive(t *testing.T) {
+	w := newWorld(t).email()
+	w.dies("old", "it broke")
+	time.Sleep(2 * time.Millisecond)
+	w.dies("new", "it broke")
+	w.dies("other", "it burnt")
+	g, _ := w.groups("")
+	r := w.redrive(fmt.Sprintf(`{"fingerprint":%q,"canary":1,"patch":{"fixed":true},"rate":{"jobs":5,"period":"1m"}}`, g[0].Fingerprint), 202)
+	if r.State != "canary" || r.Count != 1 || r.Canaries == nil || r.Canaries.Started != 1 || r.Canaries.Succeeded != 0 || r.By != "tester" || r.Spec["patch"].(map[string]any)["fixed"] != true || r.Spec["rate"].(map[string]any)["period"] != "1m" {
+		t.Fatalf("%+v", r)
+	}
+	l := w.claim("old")
+	if string(l.Data) != `{"id":"old","fixed":true}` {
+		t.Errorf("data %s", l.Data)
+	}
+	w.settle(l, queue.Done, "succeeded", "", nil)
+	if _, err := w.queue.StepRedrives(t.Context(), "email"); err != nil {
+		t.Fatal(err)
+	}
+	var view struct{ Redrives []shownRedrive }
+	w.get("/v1/types/email/redrives").want(200).into(&view)
+	if len(view.Redrives) != 1 || view.Redrives[0].ID != r.ID || view.Redrives[0].Canaries.Succeeded != 1 || view.Redrives[0].State != "running" {
+		t.Errorf("%+v", view)
+	}
+	var stopped shownRedrive
+	w.delete("/v1/types/email/redrives/" + r.ID).want(200).into(&stopped)
+	if stopped.State != "stopped" || stopped.Reason != "stopped by tester" {
+		t.Errorf("%+v", stopped)
+	}
+	w.get("/v1/types/email/redrives/" + r.ID).want(200)
+	if r := w.redrive(`{"ids":["other","nobody"]}`, 200); r.State != "done" || r.Count != 1 {
+		t.Errorf("%+v", r)
+	}
+	w.claim("other")
+	if m := w.post(deadPath+"/purge?error=BROKE", "").want(200).object(); m["count"] != 1.0 {
+		t.Errorf("%v", m)
+	}
+	for _, method := range []string{"GET", "DELETE"} {
+		w.do(call{method: method, path: "/v1/types/email/redrives/nothing"}).wantProblem(404, "unknown-redrive")
+	}
+	for body, field := range map[string]string{
+		`{"fingerprint":"x"}`: "fingerprint", `{"after":"noon"}`: "after", `{"ids":["a"],"error":"x"}`: "ids", `{"ids":["a b"]}`: "ids[0]", `{"patch":[]}`: "patch",
+		`{"canary":101}`: "canary", `{"rate":{}}`: "rate.jobs", `{"rate":{"jobs":1,"period":"1us"}}`: "rate.period", `{"canaries":1}`: "canaries",
+	} {
+		if p := w.post(deadPath+"/redrive", body).wantProblem(400, "invalid"); p.Field != field {
+			t.Errorf("%s: field %q", body, p.Field)
+		}
+	}
+	for i := range queue.MaxRedriving {
+		w.dies(fmt.Sprint("a", i), "x")
+		w.dies(fmt.Sprint("b", i), "x")
+	}
+	for range queue.MaxRedriving {
+		w.redrive(`{"rate":{"jobs":1,"period":"1h"}}`, 202)
+	}
+	w.post(deadPath+"/redrive", `{"rate":{"jobs":1,"period":"1h"}}`).wantProblem(409, "too-many-redrives")
+}

@@ -142,23 +142,6 @@ func (a *API) explainJob(r *request) error {
 	}{id, job.State, why})
 }
 
-func (a *API) redriveDead(r *request) error {
-	typ, err := r.typ()
-	if err != nil {
-		return err
-	}
-	if err := r.noBody(); err != nil {
-		return err
-	}
-	n, err := a.intake.Redrive(r.ctx, r.who, typ)
-	if err != nil {
-		return err
-	}
-	return r.json(fiber.StatusOK, countView{n})
-}
-
-func (a *API) purgeDead(r *request) error { return a.purge(r, queue.Dead) }
-
 func (a *API) purgeJobs(r *request) error {
 	state, err := r.state("")
 	if err != nil {

@@ -68,7 +68,10 @@ func (a *API) Routes() []Route {
 		{"GET", typ + "/dead/groups", auth.JobsRead, "listDeadGroups", []string{"cursor", "limit"}, a.deadGroups},
 		{"GET", typ + "/dead/export", auth.JobsRead, "exportDead", []string{"fingerprint", "error", "after", "before"}, a.exportDead},
 		{"POST", typ + "/dead/redrive", auth.JobsWrite, "redriveDead", nil, a.redriveDead},
-		{"POST", typ + "/dead/purge", auth.JobsWrite, "purgeDead", nil, a.purgeDead},
+		{"POST", typ + "/dead/purge", auth.JobsWrite, "purgeDead", []string{"fingerprint", "error", "after", "before"}, a.purgeDead},
+		{"GET", typ + "/redrives", auth.JobsRead, "listRedrives", nil, a.listRedrives},
+		{"GET", typ + "/redrives/{redrive}", auth.JobsRead, "getRedrive", nil, a.getRedrive},
+		{"DELETE", typ + "/redrives/{redrive}", auth.JobsWrite, "stopRedrive", nil, a.stopRedrive},
 
 		{"GET", "/v1/schedules", auth.SchedulesRead, "listSchedules", nil, a.listSchedules},
 		{"GET", plan, auth.SchedulesRead, "getSchedule", nil, a.getSchedule},

@@ -51,6 +51,8 @@ type Options struct {
 	// Ended is told that jobs of a type have ended that something follows. It must
 	// not block. Default: nobody is told.
 	Ended func(typ string)
+	// Redrive is called when a step of a type's redrives is due. Default: none is made here.
+	Redrive Redriver
 	// Logger hears of attempts at Debug, and of trouble. Default: none.
 	Logger *slog.Logger
 	// Poll is how often a lane looks at Redis unasked: a net under the wakes,

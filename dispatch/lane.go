@@ -231,6 +231,9 @@ func (l *lane) exchange() {
 	case len(l.pending) > 0:
 		l.soon()
 	}
+	if batch.Redrive {
+		l.redrive()
+	}
 }
 
 // handed reports whether the job of that ID was to be handed to its handler.

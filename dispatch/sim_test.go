@@ -201,6 +201,7 @@ func (w *world) node(d Deliverer, change ...func(*Options)) *node {
 			return nil
 		},
 	}
+	opts.Redrive = n.link.StepRedrives
 	for _, c := range change {
 		c(&opts)
 	}

@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/deetoo/deetoo/internal/redistest"
 )
 
 // Jobs that fail in two ways are two groups, by the API and on the command line, and each can be exported.
@@ -61,5 +65,88 @@ func TestDeadLetters(t *testing.T) {
 	s.stop()
 	if out, stderr, code := run(t, env, "fsck"); code != 0 {
 		t.Errorf("fsck: %d %s%s", code, out, stderr)
+	}
+}
+
+// redrive as the API shows it.
+type redrive struct {
+	ID, State, Reason string
+	Count             int
+}
+
+// A redrive waits for its canary, in whichever process that runs, and goes on though the process that began it was killed.
+func TestRedriveWithCanaryOutlivesItsProcess(t *testing.T) {
+	t.Parallel()
+	var mended atomic.Bool
+	h := handle(t, func(w http.ResponseWriter, d delivery) {
+		if !mended.Load() || !strings.Contains(string(d.body), `"fixed":true`) {
+			w.WriteHeader(422)
+		}
+	})
+	redisURL := redistest.SingleServer(t).URL()
+	first := serve(t, onRedis(t, redisURL), "--lease", "1s")
+	first.register("work", h.url, spec{"retry": spec{"max_attempts": 1}, "retention": spec{"count": 0}})
+	first.batch("work", "j", 20)
+	eventually(t, "all are dead", func() bool { return first.stats("work").Dead == 20 })
+	var r redrive
+	// What is not mended yet dies again, and the rest is not touched.
+	first.must("POST", "/v1/types/work/dead/redrive", spec{"canary": 2}, &r)
+	eventually(t, "the redrive has stopped", func() bool {
+		first.must("GET", "/v1/types/work/redrives/"+r.ID, nil, &r)
+		return r.State == "stopped"
+	})
+	if !strings.Contains(r.Reason, "died again: HTTP 422") || r.Count != 2 {
+		t.Errorf("%+v", r)
+	}
+	eventually(t, "the canaries are dead", func() bool { return first.stats("work").Dead == 20 })
+	mended.Store(true)
+	first.must("POST", "/v1/types/work/dead/redrive", spec{"canary": 2, "patch": spec{"fixed": true}, "rate": spec{"jobs": 10, "period": "1s"}}, &r)
+	if r.State != "canary" {
+		t.Fatalf("%+v", r)
+	}
+	first.kill()
+	second := serve(t, onRedis(t, redisURL), "--lease", "1s")
+	eventually(t, "the redrive is done", func() bool {
+		second.must("GET", "/v1/types/work/redrives/"+r.ID, nil, &r)
+		return r.State == "done"
+	})
+	if r.Count != 20 {
+		t.Errorf("%+v", r)
+	}
+	second.allDone("work", 0)
+	if out := second.ok("dead", "redrives", "work"); !strings.Contains(out, r.ID) || strings.Count(out, `"state"`) != 2 {
+		t.Errorf("dead redrives: %s", out)
+	}
+}
+
+func TestRedriveOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	h := handle(t, func(w http.ResponseWriter, _ delivery) { w.WriteHeader(422) })
+	s := serve(t, inDir(t.TempDir()))
+	s.register("work", h.url, spec{"retry": spec{"max_attempts": 1}})
+	s.batch("work", "j", 3)
+	eventually(t, "all are dead", func() bool { return s.stats("work").Dead == 3 })
+	s.ok("types", "pause", "work")
+	if out := s.ok("dead", "redrive", "work", "j1", "nobody", "--patch", `{"x":1}`); !strings.Contains(out, `"count": 1`) || !strings.Contains(out, `"done"`) {
+		t.Errorf("dead redrive: %s", out)
+	}
+	var r redrive
+	if err := json.Unmarshal([]byte(s.ok("dead", "redrive", "work", "--error", "unprocessable", "--rate", "1", "--period", "1h")), &r); err != nil || r.State != "running" || r.Count != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if out := s.ok("dead", "stop", "work", r.ID); !strings.Contains(out, `"stopped"`) || !strings.Contains(out, "stopped by e2e") {
+		t.Errorf("dead stop: %s", out)
+	}
+	if out := s.ok("dead", "redrives", "work", r.ID); !strings.Contains(out, `"count": 1`) {
+		t.Errorf("dead redrives: %s", out)
+	}
+	if out := s.ok("dead", "purge", "work", "--error", "nothing"); !strings.Contains(out, `"count": 0`) {
+		t.Errorf("dead purge: %s", out)
+	}
+	if out := s.ok("dead", "purge", "work"); !strings.Contains(out, `"count": 1`) {
+		t.Errorf("dead purge: %s", out)
+	}
+	if _, stderr, code := s.command("dead", "redrive", "work", "--patch", "{"); code != 2 || !strings.Contains(stderr, "--patch must be JSON") {
+		t.Errorf("%d %s", code, stderr)
 	}
 }

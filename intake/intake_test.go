@@ -121,7 +121,7 @@ func TestEveryMethodAsksForItsScope(t *testing.T) {
 		"Cancel":     {auth.JobsWrite, func(who *auth.Identity) error { return errOf(w.Cancel(ctx, who, "email", "j")) }},
 		"Retry":      {auth.JobsWrite, func(who *auth.Identity) error { return w.Retry(ctx, who, "email", "j") }},
 		"Promote":    {auth.JobsWrite, func(who *auth.Identity) error { return w.Promote(ctx, who, "email", "j") }},
-		"Redrive":    {auth.JobsWrite, func(who *auth.Identity) error { return errOf(w.Redrive(ctx, who, "email")) }},
+		"Redrive":    {auth.JobsWrite, func(who *auth.Identity) error { return errOf(w.Redrive(ctx, who, "email", queue.RedriveSpec{})) }},
 		"Purge":      {auth.JobsWrite, func(who *auth.Identity) error { return errOf(w.Purge(ctx, who, "email", queue.Dead)) }},
 		"Type":       {auth.TypesRead, func(who *auth.Identity) error { return errOf(w.Type(ctx, who, "email")) }},
 		"TypeToTest": {auth.TypesWrite, func(who *auth.Identity) error { return errOf(w.TypeToTest(ctx, who, "email", nil)) }},

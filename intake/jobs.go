@@ -151,16 +151,6 @@ func (in *Intake) Remove(ctx context.Context, who *auth.Identity, typ, id string
 	return in.opts.Queue.Remove(ctx, typ, id)
 }
 
-// Redrive makes all dead jobs of a type wait again, and returns how many.
-func (in *Intake) Redrive(ctx context.Context, who *auth.Identity, typ string) (int, error) {
-	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {
-		return 0, err
-	}
-	n, err := in.opts.Queue.Redrive(ctx, typ)
-	in.opts.Wake(queue.Event{Type: typ})
-	return n, err
-}
-
 // Purge deletes the jobs of a type in a state, and returns how many.
 func (in *Intake) Purge(ctx context.Context, who *auth.Identity, typ string, state queue.State) (int, error) {
 	if _, err := in.known(ctx, who, auth.JobsWrite, typ); err != nil {

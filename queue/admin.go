@@ -151,30 +151,6 @@ func (q *Queue) Stats(ctx context.Context, typ string) (Stats, error) {
 	return s, nil
 }
 
-// Redrive makes all the type's dead jobs wait again, oldest first, in bounded
-// steps; those that die meanwhile are left alone. It returns how many.
-func (q *Queue) Redrive(ctx context.Context, typ string) (int, error) {
-	s, err := q.Stats(ctx, typ)
-	if err != nil {
-		return 0, err
-	}
-	total := 0
-	for {
-		v, err := q.run(ctx, q.scripts.redrive, q.typeKeys(typ, "once:"+nonce()), []any{chunkSize, s.At.UnixMilli(), q.wakeChannel(), typ})
-		if err != nil {
-			return total, err
-		}
-		r := reply{values: []any{v}}
-		n := int(r.int())
-		if r.err != nil {
-			return total, fmt.Errorf("redrive: %w", r.err)
-		}
-		if total += n; n < chunkSize {
-			return total, nil
-		}
-	}
-}
-
 // Purge deletes all jobs of a type in a state, in bounded steps, and returns
 // how many: Waiting, Scheduled or Dead; Succeeded and Cancelled go together. Active jobs cannot be purged.
 func (q *Queue) Purge(ctx context.Context, typ string, state State) (int, error) {

@@ -233,3 +233,40 @@ func (q *Queue) listDead(ctx context.Context, typ string, f DeadFilter, whole bo
 	}
 	return q.list(ctx, typ, Dead, listOptions{filter: filter, whole: whole}, cursor, limit)
 }
+
+// PurgeDead deletes the dead jobs that a filter lets through, and returns how many.
+func (q *Queue) PurgeDead(ctx context.Context, typ string, f DeadFilter) (int, error) {
+	if f == (DeadFilter{}) {
+		return q.Purge(ctx, typ, Dead)
+	}
+	s, err := q.Stats(ctx, typ)
+	if err != nil {
+		return 0, err
+	}
+	if until := s.At.Add(time.Millisecond); f.Before.IsZero() || f.Before.After(until) {
+		f.Before = until // those that die meanwhile are left alone
+	}
+	for total, cursor := 0, ""; ; {
+		page, err := q.ListDead(ctx, typ, f, cursor, chunkSize)
+		if err != nil {
+			return total, err
+		}
+		args := make([]any, 0, 2*len(page.Jobs))
+		for _, j := range page.Jobs {
+			args = append(args, j.ID, j.FinishedAt.UnixMilli())
+		}
+		if len(args) > 0 {
+			v, err := q.run(ctx, q.scripts.purgeDead, q.typeKeys(typ, "once:"+nonce()), args)
+			if err != nil {
+				return total, err
+			}
+			r := reply{values: []any{v}}
+			if total += int(r.int()); r.err != nil {
+				return total, fmt.Errorf("purge: %w", r.err)
+			}
+		}
+		if cursor = page.Next; cursor == "" {
+			return total, nil
+		}
+	}
+}

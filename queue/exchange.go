@@ -83,6 +83,9 @@ type Batch struct {
 	Event  string
 	// Outbox says that jobs have ended whose follow-ups are to be pushed; see TakeEndings.
 	Outbox bool
+	// Redrive says that a step of the type's redrives is due, and that nobody else
+	// has been told: StepRedrives makes it.
+	Redrive bool
 	// Reaped jobs had lost their dispatcher, or their handler was silent; Promoted ones became due.
 	Reaped, Promoted int
 }
@@ -198,6 +201,7 @@ func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
 		return b, fmt.Errorf("exchange: %w", err)
 	}
 	b.Outbox = r.int() == 1
+	b.Redrive = r.str() == "1"
 	for range r.int() {
 		b.Stale = append(b.Stale, r.str())
 	}

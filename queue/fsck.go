@@ -57,6 +57,8 @@ type checker struct {
 	reports                         map[string]bool
 	buried, graves                  map[string]string // see lua/graves.lua
 	unique                          uniqueKeys
+	canaries                        map[string]string // see lua/redrives.lua
+	redrives, redriving             map[string]float64
 	badLeases                       []string
 	active, scheduled, dead         map[string]float64
 	waiting                         [5][]string
@@ -95,7 +97,7 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 		c.reports = map[string]bool{}
 		err = scanHash(ctx, client, keys[keyReports], func(id, _ string) { c.reports[id] = true })
 	}
-	for name, set := range map[string]*map[string]string{"buried": &c.buried, "graves": &c.graves} {
+	for name, set := range map[string]*map[string]string{"buried": &c.buried, "graves": &c.graves, "canaries": &c.canaries} {
 		if err == nil {
 			*set = map[string]string{}
 			err = scanHash(ctx, client, strings.TrimSuffix(keys[keyControl], "control")+name, func(k, v string) { (*set)[k] = v })
@@ -103,6 +105,11 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 	}
 	if err == nil {
 		err = c.batches.load(ctx, client, keys[0])
+	}
+	for name, set := range map[string]*map[string]float64{"redrives": &c.redrives, "redriving": &c.redriving} {
+		if err == nil {
+			*set, err = readSet(ctx, client, strings.TrimSuffix(keys[keyControl], "control")+name)
+		}
 	}
 	for i, set := range []*map[string]float64{&c.active, &c.scheduled, &c.dead} {
 		if err == nil {
@@ -188,6 +195,7 @@ func (c *checker) check() {
 	c.unique.check(c)
 	c.checkOutbox()
 	stale := func(field string) int { n, _ := strconv.Atoi(c.control[field]); return n }
+	c.checkRedrives(stale("canaries"))
 	if n := entries - len(waitingJobs); n != stale("wstale") {
 		c.problem("%d left-over entries in the waiting lists, but %d are counted", n, stale("wstale"))
 	}
@@ -254,6 +262,26 @@ func (c *checker) checkGroups() {
 	}
 	for fingerprint, n := range counts {
 		c.problem("group %s of dead jobs has %d, but there is no such group", fingerprint, n)
+	}
+}
+
+// checkRedrives holds what control says of redrives against those that go on.
+func (c *checker) checkRedrives(canaries int) {
+	if n := len(c.canaries); n != canaries {
+		c.problem("%d canaries, but %d are counted", n, canaries)
+	}
+	for id, op := range c.canaries {
+		if _, ok := c.redriving[op]; !ok {
+			c.problem("job %s is a canary of redrive %s, which does not go on", id, op)
+		}
+	}
+	for op := range c.redriving {
+		if _, ok := c.redrives[op]; !ok {
+			c.problem("redrive %s goes on, but is not listed", op)
+		}
+		if c.control["redrive"] == "" {
+			c.problem("redrive %s goes on, but nobody would look at it", op)
+		}
 	}
 }
 

@@ -115,6 +115,19 @@ func TestFsckFindsDamage(t *testing.T) {
 		"a group that cannot be read": {func(c redis.UniversalClient, k []string) error {
 			return c.HSet(ctx, beside(k, "graves"), "other", "junk").Err()
 		}, "group other of dead jobs"},
+		"a canary of nothing": {func(c redis.UniversalClient, k []string) error {
+			c.HSet(ctx, k[keyControl], "canaries", 1)
+			return c.HSet(ctx, beside(k, "canaries"), "waiting", "gone").Err()
+		}, "job waiting is a canary of redrive gone, which does not go on"},
+		"a canary too many": {func(c redis.UniversalClient, k []string) error {
+			return c.HSet(ctx, k[keyControl], "canaries", 1).Err()
+		}, "0 canaries, but 1 are counted"},
+		"a redrive nobody looks at": {func(c redis.UniversalClient, k []string) error {
+			return c.ZAdd(ctx, beside(k, "redriving"), redis.Z{Score: 1, Member: "op"}).Err()
+		}, "redrive op goes on, but nobody would look at it"},
+		"a redrive that is not listed": {func(c redis.UniversalClient, k []string) error {
+			return c.ZAdd(ctx, beside(k, "redriving"), redis.Z{Score: 1, Member: "op"}).Err()
+		}, "redrive op goes on, but is not listed"},
 		"nobody looks in time": {func(c redis.UniversalClient, k []string) error {
 			return c.HSet(ctx, k[keyControl], "due", "9999999999999").Err()
 		}, "scheduled job scheduled is due before the type is looked at"},

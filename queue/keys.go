@@ -6,13 +6,15 @@ import "strings"
 // sees one slot of a Redis Cluster, and the types spread over its shards. Keys
 // that few types have are named after control in the Lua file that uses them: unique.lua.
 const (
+	keyJobs    = 0
+	keyBlobs   = 1
 	keyControl = 9
 	keyReports = 15
 	keyCount   = 16
 )
 
 // What few types have is not among the KEYS; its scripts derive it from the key of control:
-// buried, graves (see lua/graves.lua).
+// buried, graves (see lua/graves.lua), canaries, redrives, redriving, redrive:<id> (see lua/redrives.lua).
 
 // keyNames are the parts after the tag, in the order of the scripts' KEYS;
 // lua/prelude.lua says what each holds. Scripts that need it derive more,

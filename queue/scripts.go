@@ -17,7 +17,8 @@ type scripts struct {
 	cancel, requeue, redrive, purge, remove *redis.Script
 	get, list, stats, destroy               *redis.Script
 	report, conclude                        *redis.Script
-	deadGroups, hold, outbox                *redis.Script
+	deadGroups, purgeDead, hold, outbox     *redis.Script
+	redriveStart, redriveStop               *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real
@@ -30,27 +31,31 @@ func loadScripts(headers bool) (*scripts, error) {
 	}
 	// What a script needs beside the prelude, in this order.
 	needs := map[string][]string{
-		"exchange":   {"unique", "after", "expiry", "graves", "burial", "conclusion", "batch", "outage", "adaptive"},
-		"conclude":   {"unique", "after", "expiry", "graves", "burial", "conclusion", "batch", "outage"},
-		"push":       {"unique", "graves", "after"},
-		"cancel":     {"unique", "after"},
-		"requeue":    {"unique", "graves"},
-		"redrive":    {"unique", "graves"},
-		"purge":      {"unique", "graves", "after"},
-		"remove":     {"graves"},
-		"list":       {"graves"},
-		"destroy":    {"unique", "graves", "after"},
-		"deadgroups": {"graves"},
-		"hold":       {"outage"},
-		"stats":      {"after"},
-		"outbox":     {"after"},
+		"exchange":     {"unique", "after", "expiry", "graves", "canary", "burial", "conclusion", "batch", "outage", "adaptive"},
+		"conclude":     {"unique", "after", "expiry", "graves", "canary", "burial", "conclusion", "batch", "outage"},
+		"push":         {"unique", "graves", "after"},
+		"cancel":       {"unique", "after"},
+		"requeue":      {"unique", "graves"},
+		"redrive":      {"unique", "graves", "canary", "redrives"},
+		"redrivestart": {"canary", "redrives"},
+		"redrivestop":  {"canary", "redrives"},
+		"purge":        {"unique", "graves", "after"},
+		"purgedead":    {"graves"},
+		"remove":       {"graves"},
+		"list":         {"graves"},
+		"destroy":      {"unique", "graves", "after", "canary", "redrives"},
+		"deadgroups":   {"graves"},
+		"hold":         {"outage"},
+		"stats":        {"after"},
+		"outbox":       {"after"},
 	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
 		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
 		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
-		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups, "hold": &s.hold, "outbox": &s.outbox,
+		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups, "purgedead": &s.purgeDead, "hold": &s.hold,
+		"outbox": &s.outbox, "redrivestart": &s.redriveStart, "redrivestop": &s.redriveStop,
 	} {
 		header := ""
 		if headers && name != "push" {

@@ -246,7 +246,10 @@ func (u *UI) confirmed(verb string) handler {
 	return func(r *request) error {
 		name, n, err, code := r.typ(), 0, error(nil), "redriven"
 		if verb == "redrive" {
-			n, err = u.in.Redrive(r.ctx, r.who, name)
+			var redrive *queue.Redrive
+			if redrive, err = u.in.Redrive(r.ctx, r.who, name, queue.RedriveSpec{}); err == nil {
+				n = redrive.Count
+			}
 		} else {
 			code = "purged"
 			n, err = u.in.Purge(r.ctx, r.who, name, queue.Dead)

@@ -1,21 +1,26 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"text/tabwriter"
+	"time"
 )
 
 // deadCmd looks after dead jobs.
 type deadCmd struct {
-	Groups  deadGroupsCmd `cmd:"" help:"Show how dead jobs failed, the most frequent failure first."`
-	List    deadListCmd   `cmd:"" help:"List dead jobs, newest first."`
-	Export  deadExportCmd `cmd:"" help:"Print dead jobs with data and attempts, one a line (NDJSON)."`
-	Redrive jobsDeadCmd   `cmd:"" help:"Run all dead jobs of a type again."`
-	Purge   jobsDeadCmd   `cmd:"" help:"Delete all dead jobs of a type."`
+	Groups   deadGroupsCmd   `cmd:"" help:"Show how dead jobs failed, the most frequent failure first."`
+	List     deadListCmd     `cmd:"" help:"List dead jobs, newest first."`
+	Export   deadExportCmd   `cmd:"" help:"Print dead jobs with data and attempts, one a line (NDJSON)."`
+	Redrive  deadRedriveCmd  `cmd:"" help:"Run dead jobs again: all of a type, or those that the flags choose."`
+	Redrives deadRedrivesCmd `cmd:"" help:"Show how far redrives are, the latest first."`
+	Stop     deadStopCmd     `cmd:"" help:"Stop a redrive."`
+	Purge    deadPurgeCmd    `cmd:"" help:"Delete dead jobs: all of a type, or those that the flags choose."`
 }
 
 type deadGroupsCmd struct {
@@ -140,4 +145,101 @@ func (c *deadExportCmd) Run(env *environment) (err error) {
 		return fmt.Errorf("the export was cut off: %w", err)
 	}
 	return nil
+}
+
+type deadRedriveCmd struct {
+	clientFlags
+	deadFlags
+	Type   string        `arg:"" help:"Job type."`
+	IDs    []string      `arg:"" optional:"" name:"id" help:"These jobs, instead of those that the flags choose."`
+	Patch  string        `help:"JSON merge patch that each job's data gets." placeholder:"JSON"`
+	Canary int           `help:"So many jobs first; the rest when all of these have succeeded." placeholder:"N"`
+	Rate   int           `help:"So many jobs in each --period." placeholder:"N"`
+	Period time.Duration `default:"1m" help:"Of --rate. Default: ${default}."`
+}
+
+// Run is called by kong.
+func (c *deadRedriveCmd) Run(env *environment) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	spec := map[string]any{}
+	for name, values := range c.query() {
+		spec[name] = values[0]
+	}
+	if len(c.IDs) > 0 {
+		spec["ids"] = c.IDs
+	}
+	if c.Patch != "" {
+		if !json.Valid([]byte(c.Patch)) {
+			return usageError{errors.New("--patch must be JSON")}
+		}
+		spec["patch"] = json.RawMessage(c.Patch)
+	}
+	if c.Canary != 0 {
+		spec["canary"] = c.Canary
+	}
+	if c.Rate != 0 {
+		spec["rate"] = map[string]any{"jobs": c.Rate, "period": c.Period.String()}
+	}
+	body, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := cl.call(env.ctx, "POST", typePath(c.Type, "dead", "redrive"), "application/json", body, &answer); err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+type deadRedrivesCmd struct {
+	clientFlags
+	Type string `arg:"" help:"Job type."`
+	ID   string `arg:"" optional:"" help:"ID of one redrive. Default: all."`
+}
+
+// Run is called by kong.
+func (c *deadRedrivesCmd) Run(env *environment) error {
+	path := typePath(c.Type, "redrives")
+	if c.ID != "" {
+		path = typePath(c.Type, "redrives", c.ID)
+	}
+	return c.show(env, "GET", path)
+}
+
+type deadStopCmd struct {
+	clientFlags
+	Type string `arg:"" help:"Job type."`
+	ID   string `arg:"" help:"ID of the redrive."`
+}
+
+// Run is called by kong.
+func (c *deadStopCmd) Run(env *environment) error {
+	return c.show(env, "DELETE", typePath(c.Type, "redrives", c.ID))
+}
+
+type deadPurgeCmd struct {
+	clientFlags
+	deadFlags
+	Type string `arg:"" help:"Job type."`
+}
+
+// Run is called by kong.
+func (c *deadPurgeCmd) Run(env *environment) error {
+	return c.show(env, "POST", typePath(c.Type, "dead", "purge")+"?"+c.query().Encode())
+}
+
+// show sends a request without a body and prints the answer.
+func (f clientFlags) show(env *environment, method, path string) error {
+	cl, err := f.client()
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := cl.call(env.ctx, method, path, "", nil, &answer); err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
 }

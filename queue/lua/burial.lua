@@ -1,5 +1,5 @@
 -- burial: how a job gets into the group of those that died as it did. Put
--- after graves, before the scripts that jobs die in.
+-- after graves and canary, before the scripts that jobs die in.
 
 -- MOST_GROUPS bounds the groups: errors that are all different share one, "other".
 local MOST_GROUPS = 1000
@@ -37,4 +37,5 @@ local function buried(id, status, error, now)
   call('HSET', GRAVES, print, int(tonumber(count or 0) + 1) .. ' ' .. (first or int(now)) .. ' ' .. int(now) .. ' ' .. status .. ' ' .. id ..
     '\n' .. string.gsub(failure, '\n', ' ') .. '\n' .. error)
   call('HSET', BURIED, id, print)
+  if call('HEXISTS', CANARIES, id) == 1 then call('HSET', CONTROL, 'redrive', int(now)) end
 end

@@ -31,6 +31,7 @@ if verdict == 'd' then
   if text ~= '' then call('HSET', RESULTS, id, text) end
   unique_release(id, tail)
   if failed > 1 or lost > 0 then remember(id, line) end
+  canaries_succeeded({id}, now)
 else
   local at = fail(id, rec, held, now, text, verdict == 'x', tonumber(ARGV[5]))
   if at then lower_due(at) end

@@ -10,5 +10,7 @@ if ARGV[1] == '1' or left[1] + left[2] + left[3] + left[4] + left[5] == 0 then
   call('UNLINK', string.sub(CONTROL, 1, -8) .. 'batches')
   call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS, BURIED, GRAVES, ENDINGS, OUTBOX, TROUBLES, unpack(WAITING))
   call('UNLINK', UNIQUE, UNIQUE_ENDS)
+  for _, op in ipairs(call('ZRANGE', REDRIVES, 0, -1)) do call('UNLINK', REDRIVE .. op) end
+  call('UNLINK', REDRIVES, REDRIVING, CANARIES)
 end
 return left

@@ -10,13 +10,14 @@
 --       ms; "" nothing). A first success keeps no line: its record says it all
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
 --       reaped, promoted, held (ms), lease left (ms), limit in force (see in_force), state and event of outage.lua,
---       1 if the outbox has something due, number stale, stale id…, then four a lease: id, token, record, blob}
+--       1 if the outbox has something due, 1 if a step of the type's redrives is due,
+--       number stale, stale id…, then four a lease: id, token, record, blob}
 -- Tokens begin with the request id, and are made of numbers then (see batch_token): random, and known to a repeated request.
 local request, consumer = ARGV[1], ARGV[2]
 local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, PER = 6, 9
 local now = clock()
-local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox')
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox', 'redrive', 'canaries')
 local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
 local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
 local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
@@ -26,6 +27,8 @@ local expiring, expired = settings[12], 0
 
 outage_begin(settings[9], settings[10])
 adaptive_begin(settings[11], limit, batched)
+local redrive, canaries = tonumber(settings[14] or ''), settings[15] -- see redrives.lua; few types have any
+local step = false -- of the redrives: this consumer is to make the next
 
 local stale, taken = {}, {}
 local reaped, promoted = 0, 0
@@ -62,7 +65,7 @@ local function settle()
   local ids = {}
   for i = 1, count do ids[i] = ARGV[FIRST + (i - 1) * PER] end
   local leases, recs = call('HMGET', LEASES, unpack(ids)), call('HMGET', JOBS, unpack(ids))
-  local ended, jobs, results, finished, settled = {}, {}, {}, {}, {}
+  local ended, jobs, results, finished, settled, hatched = {}, {}, {}, {}, {}, {}
   local tokens = {} -- of the leases that ended, if any may be of a batch
   for i = 1, count do
     local at = FIRST + (i - 1) * PER
@@ -103,6 +106,7 @@ local function settle()
         rec = record(cancel and 'c' or 's', p, b, failed, lost, e, w, ending, tail)
         finished[#finished + 1] = id .. ' ' .. int(now)
         job_ended(id, cancel and 'c' or 's', e, failed, tail, now, cancel and line or ARGV[at + 6])
+        if canaries and not cancel then hatched[#hatched + 1] = id end
         if not cancel and ARGV[at + 6] ~= '' then
           results[#results + 1] = id
           results[#results + 1] = ARGV[at + 6]
@@ -157,6 +161,7 @@ local function settle()
   if #jobs > 0 then call('HSET', JOBS, unpack(jobs)) end
   if #results > 0 then call('HSET', RESULTS, unpack(results)) end
   if #finished > 0 then call('RPUSH', FINISHED, unpack(finished)) end
+  canaries_succeeded(hatched, now)
   if due ~= settings[5] then call('HSET', CONTROL, 'due', due) end
   if hold ~= tonumber(settings[6] or 0) then call('HSET', CONTROL, 'hold', int(hold)) end
 end
@@ -318,6 +323,11 @@ if not repeated then
   settle()
   reap()
   promote()
+  if canaries then redrive = tonumber(call('HGET', CONTROL, 'redrive') or '') end
+  if redrive and redrive <= now then
+    step, redrive = true, now + 5000 -- when another is told, should this one vanish
+    call('HSET', CONTROL, 'redrive', int(redrive))
+  end
   local used = batched and batch_slots() or call('ZCARD', ACTIVE)
   most = in_force(hold > now and math.min(limit, 1) or limit, used, now)
   local n = math.min(want, most - used)
@@ -349,6 +359,7 @@ if hold > now and waiting > 0 and (not next_at or hold < next_at) then next_at =
 local canary = waiting > 0 and outage_next(now)
 if canary and (not next_at or canary < next_at) then next_at = canary end
 if gathered and (not next_at or gathered < next_at) then next_at = gathered end
+if redrive and (not next_at or redrive < next_at) then next_at = redrive end
 if cut and waiting > 0 then next_at = now end
 -- What a relay has taken and not relayed by then is to be seen then.
 local outbox = outbox_filled and now or tonumber(settings[13])
@@ -364,7 +375,7 @@ end
 
 local out = {int(now), int(limit), int(active), int(waiting), paused and '1' or '0',
   next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(left),
-  int(most), outage_state(), down_event, outbox and outbox <= now and '1' or '0', int(#stale)}
+  int(most), outage_state(), down_event, outbox and outbox <= now and '1' or '0', step and '1' or '0', int(#stale)}
 for _, id in ipairs(stale) do out[#out + 1] = id end
 if #taken > 0 then
   local recs = call('HMGET', JOBS, unpack(taken))

@@ -1,7 +1,7 @@
 -- list reads a page of the jobs in one state.
 --
 -- KEYS  see the prelude
--- ARGV  1 place (W, S, A, d, f: succeeded and cancelled), 2 at most so many,
+-- ARGV  1 place (W, S, A, d, D: dead, oldest first, f: succeeded and cancelled), 2 at most so many,
 --       3 cursor ("" the first page), 4 letters of the states wanted of f ("s", "c", "sc"),
 --       5 filter of dead jobs as JSON ("" all): see graves.lua. A page of it may have few jobs, or none, and not be the last,
 --       6 "1" for whole jobs: then a page also ends at 4 MiB
@@ -123,6 +123,7 @@ end
 if kind == 'S' then zset(SCHEDULED, 'ZRANGE', 'ZRANK')
 elseif kind == 'A' then zset(ACTIVE, 'ZRANGE', 'ZRANK')
 elseif kind == 'd' then zset(DEAD, 'ZREVRANGE', 'ZREVRANK')
+elseif kind == 'D' then zset(DEAD, 'ZRANGE', 'ZRANK')
 elseif kind == 'W' then waiting()
 else finished() end
 return out
