@@ -235,20 +235,20 @@ func (c *Clock) fire(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	if s.Overlap != Queue && !e.decided {
-		skip, err := c.overlaps(ctx, s, e)
-		if err != nil {
-			return err
-		}
-		if skip {
-			return c.end(ctx, e, Firing{Tick: e.tick, Outcome: Skipped, Type: e.typ})
+	if s.Overlap != Queue {
+		if !e.decided {
+			if skip, err := c.overlaps(ctx, s, e); err != nil {
+				return err
+			} else if skip {
+				return c.end(ctx, e, Firing{Tick: e.tick, Outcome: Skipped, Type: e.typ})
+			}
 		}
 		if e, err = c.store.decide(ctx, e); err != nil || e == nil {
 			return err
 		}
 	}
-	if s.Overlap == Replace && e.lastID != "" && e.lastID != firing.Job {
-		if err := c.jobs.Withdraw(ctx, e.lastType, e.lastID); err != nil {
+	if s.Overlap == Replace && e.before.id != "" {
+		if err := c.jobs.Withdraw(ctx, e.before.typ, e.before.id); err != nil {
 			return err
 		}
 	}
@@ -258,20 +258,27 @@ func (c *Clock) fire(ctx context.Context, e *entry) error {
 		c.log.Warn("a schedule's job cannot be pushed", "schedule", e.schedule, "type", e.typ, "error", err)
 	} else if err != nil {
 		return err
+	} else if s.Overlap == Replace && e.latest.tick.After(e.tick) { // left behind by another, and replaced since
+		if err := c.jobs.Withdraw(ctx, e.typ, firing.Job); err != nil {
+			return err
+		}
 	}
 	return c.end(ctx, e, firing)
 }
 
-// overlaps reports whether a tick is to be skipped, because the job before has not ended.
+// overlaps reports whether a tick is to be skipped: because the job before has
+// not ended or, if that is to be replaced, because a later tick did so already.
 func (c *Clock) overlaps(ctx context.Context, s *Schedule, e *entry) (bool, error) {
-	if s.Overlap != Skip {
-		return false, nil
+	l, pending, err := c.store.last(ctx, e)
+	switch {
+	case err != nil:
+		return false, err
+	case s.Overlap == Replace:
+		return l.tick.After(e.tick), nil
+	case pending || l.id == "":
+		return pending, nil
 	}
-	typ, id, pending, err := c.store.last(ctx, e)
-	if err != nil || pending || id == "" {
-		return pending, err
-	}
-	finished, err := c.jobs.Finished(ctx, typ, id)
+	finished, err := c.jobs.Finished(ctx, l.typ, l.id)
 	return !finished, err
 }
 

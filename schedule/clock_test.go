@@ -377,3 +377,37 @@ func TestClocksShareARedis(t *testing.T) {
 		}
 	})
 }
+
+// A tick that a dead process left behind is replaced by a later one that was fired meanwhile.
+func TestALateTickDoesNotReplaceALaterOne(t *testing.T) {
+	for _, decided := range []bool{false, true} {
+		t.Run(fmt.Sprint(decided), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, jobs := storeOn(t, inProcess(t)), newRecorder()
+				sched := every("a", time.Second)
+				sched.Overlap = Replace
+				a := put(t, s, sched)
+				time.Sleep(time.Second)
+				e := &entry{schedule: "a", tick: a.Next, typ: "work", created: ms(a.CreatedAt)}
+				if took, err := s.advance(t.Context(), dueTick{name: "a", tick: a.Next}, a.Version, a.Next.Add(time.Second), nil, []*entry{e}); err != nil || !took {
+					t.Fatal(took, err)
+				}
+				if decided {
+					if _, err := s.decide(t.Context(), e); err != nil {
+						t.Fatal(err)
+					}
+				}
+				jobs.set(func() { jobs.unfinished[e.job()] = true })
+				running(t, s, jobs)
+				time.Sleep(takeover + 1500*time.Millisecond)
+				synctest.Wait()
+				if decided != slices.Contains(jobs.list(), e.job()) || decided != slices.Contains(jobs.withdrawn, e.job()) {
+					t.Errorf("pushed %v, withdrawn %v", jobs.list(), jobs.withdrawn)
+				}
+				if got := history(t, s, "a"); strings.Count(got, "skipped") != map[bool]int{false: 1}[decided] {
+					t.Errorf("history: %s", got)
+				}
+			})
+		})
+	}
+}

@@ -16,11 +16,25 @@ type entry struct {
 	typ      string
 	// created is when the schedule was, so that one of the same name is told from it.
 	created string
-	// decided says that the tick becomes a job; lastType and lastID then name the one before, if any.
-	decided          bool
-	lastType, lastID string
+	// decided says that the tick becomes a job; before then is what was last when that was decided, and
+	// latest what is now.
+	decided        bool
+	before, latest last
 	// record of the schedule, "" if it was deleted.
 	record string
+}
+
+// last is the job pushed for the latest tick of a schedule; zero if there is none.
+type last struct {
+	typ, id string
+	tick    time.Time
+}
+
+func decodeLast(f []string) last {
+	if len(f) != 3 {
+		return last{}
+	}
+	return last{typ: f[0], id: f[1], tick: fromMs(f[2])}
 }
 
 // field is the entry's name in the outbox.
@@ -46,9 +60,8 @@ func decodeEntry(field, value, record string) (*entry, error) {
 		return nil, fmt.Errorf("the outbox of the schedules is damaged: %q", field)
 	}
 	e.typ, e.created = f[0], f[1]
-	e.decided = len(f) > 2
-	if len(f) == 5 {
-		e.lastType, e.lastID = f[3], f[4]
+	if e.decided = len(f) > 2; e.decided {
+		e.before = decodeLast(f[3:])
 	}
 	return e, nil
 }
@@ -169,20 +182,27 @@ func (s *Store) advance(ctx context.Context, t dueTick, version int64, next time
 // decide settles that an entry becomes a job; nil if somebody has finished it.
 func (s *Store) decide(ctx context.Context, e *entry) (*entry, error) {
 	v, err := s.run(ctx, s.scripts.decide, e.schedule, "", e.field(), e.schedule)
-	if err != nil || v == "" {
+	if err != nil {
 		return nil, err
 	}
-	return decodeEntry(e.field(), fmt.Sprint(v), e.record)
+	answer, err := texts(v, 2)
+	if err != nil || answer[0] == "" {
+		return nil, err
+	}
+	decided, err := decodeEntry(e.field(), answer[0], e.record)
+	if err == nil {
+		decided.latest = decodeLast(strings.Fields(answer[1]))
+	}
+	return decided, err
 }
 
 // last names the job that the ticks before e led to, if any; pending: one of them has not become a job yet.
-func (s *Store) last(ctx context.Context, e *entry) (typ, id string, pending bool, err error) {
+func (s *Store) last(ctx context.Context, e *entry) (l last, pending bool, err error) {
 	v, err := s.run(ctx, s.scripts.last, e.schedule, "", e.schedule, ms(e.tick))
 	if err != nil {
-		return "", "", false, err
+		return l, false, err
 	}
-	typ, id, _ = strings.Cut(fmt.Sprint(v), " ")
-	return typ, id, typ == "pending" && id == "", nil
+	return decodeLast(strings.Fields(fmt.Sprint(v))), v == "pending", nil
 }
 
 // finish ends an entry ("" for none); the answer is lua/finish.lua's.
@@ -198,6 +218,6 @@ func (s *Store) finish(ctx context.Context, field, name string, f Firing) (strin
 	case Fired:
 		job = f.Type + " " + f.Job
 	}
-	v, err := s.run(ctx, s.scripts.finish, name, "", field, name, skip, line, job)
+	v, err := s.run(ctx, s.scripts.finish, name, "", field, name, skip, line, job, ms(f.Tick))
 	return fmt.Sprint(v), err
 }

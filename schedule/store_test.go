@@ -145,24 +145,27 @@ func TestASkipComesTooLate(t *testing.T) {
 		if took, err := s.advance(ctx, dueTick{name: "a", tick: a.Next}, a.Version, time.Time{}, nil, []*entry{e}); err != nil || !took {
 			t.Fatal(took, err)
 		}
-		if err := s.Note(ctx, "a", Firing{Tick: e.tick, Outcome: Fired, Type: "work", Job: "before"}); err != nil {
-			t.Fatal(err)
-		}
-		for range 2 {
-			d, err := s.decide(ctx, e)
-			if err != nil || !d.decided || d.lastType != "work" || d.lastID != "before" {
-				t.Fatalf("%+v, %v", d, err)
-			}
-			if err := s.Note(ctx, "a", Firing{Tick: e.tick, Outcome: Fired, Type: "work", Job: "later"}); err != nil {
+		note := func(job string, tick time.Time) {
+			t.Helper()
+			if err := s.Note(ctx, "a", Firing{Tick: tick, Outcome: Fired, Type: "work", Job: job}); err != nil {
 				t.Fatal(err)
 			}
+		}
+		note("before", e.tick.Add(-time.Hour))
+		note("long-before", e.tick.Add(-2*time.Hour)) // left behind, and late: no longer the last
+		for _, latest := range []string{"before", "later"} {
+			d, err := s.decide(ctx, e)
+			if err != nil || !d.decided || d.before.typ != "work" || d.before.id != "before" || d.latest.id != latest {
+				t.Fatalf("%+v, %v", d, err)
+			}
+			note("later", e.tick.Add(time.Hour))
 		}
 		if answer, err := s.finish(ctx, e.field(), "a", Firing{Tick: e.tick, Outcome: Skipped}); err != nil || answer != "push" {
 			t.Errorf("skip: %s, %v", answer, err)
 		}
 		// An older tick that has not become a job yet stands in the way of a skip policy.
 		later := &entry{schedule: "a", tick: e.tick.Add(time.Hour)}
-		if _, _, pending, err := s.last(ctx, later); err != nil || !pending {
+		if _, pending, err := s.last(ctx, later); err != nil || !pending {
 			t.Errorf("pending %v, %v", pending, err)
 		}
 		if err := s.Delete(ctx, "a", 0); err != nil {

@@ -2,11 +2,12 @@
 -- the tick does the same.
 --
 -- ARGV  1 entry, 2 name
--- Returns the entry's value, "" if somebody has finished it
+-- Returns {the entry's value, "" if somebody has finished it; what is last now, "" if nothing}
 local value = call('HGET', OUTBOX, ARGV[1])
-if not value then return '' end
-if string.find(value, ' push', 1, true) then return value end
 local last = call('HGET', LAST, ARGV[2])
-value = value .. ' push' .. (last and ' ' .. last or '')
-call('HSET', OUTBOX, ARGV[1], value)
-return value
+if not value then return {'', ''} end
+if not string.find(value, ' push', 1, true) then
+  value = value .. ' push' .. (last and ' ' .. last or '')
+  call('HSET', OUTBOX, ARGV[1], value)
+end
+return {value, last or ''}

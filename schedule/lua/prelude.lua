@@ -4,10 +4,10 @@
 --   1 schedules           hash  name -> record "<version> <created ms> <updated ms> <request ID>\n<JSON>"
 --   2 schedules:rev       the last version given
 --   3 schedules:due       zset  name by its next tick, ms; those that are paused or have ended are not in it
---   4 schedules:outbox    hash  "<name> <tick ms>" -> "<type> <created ms>[ push[ <type> <job ID>]]": ticks that
---                         were taken and must become a job; after "push" that is decided, and which job came before
+--   4 schedules:outbox    hash  "<name> <tick ms>" -> "<type> <created ms>[ push[ <type> <job ID> <ms>]]": ticks
+--                         that were taken and must become a job; after "push" that is decided, and what was last then
 --   5 schedules:takeover  zset  the same, by when another process may finish it, ms
---   6 schedules:last      hash  name -> "<type> <job ID>" of the last job pushed
+--   6 schedules:last      hash  name -> "<type> <job ID> <ms>" of the job pushed for the latest tick (or by hand), and when that was
 --   7 schedules:history:<name>  list of what became of the last ticks, JSON, newest first
 --   8 schedules:request:<ID>    answer to a request, kept a minute for its repetitions
 local SCHEDULES, REVISION, DUE, OUTBOX, TAKEOVER, LAST, HISTORY, REQUEST =
