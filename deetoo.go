@@ -164,7 +164,7 @@ func (d *Deetoo) Running() bool {
 // Failed tells of a dialect that gave up by itself, such as a listener that failed.
 func (d *Deetoo) Failed() <-chan error { return d.failed }
 
-// Reload registers the types of the types file again, and returns the names of
+// Reload registers the types and schedules of the types file again, and returns the names of
 // those that changed. With a file that is wrong nothing is changed.
 func (d *Deetoo) Reload(ctx context.Context) ([]string, error) {
 	if d.opts.TypesFile == "" {
@@ -173,11 +173,11 @@ func (d *Deetoo) Reload(ctx context.Context) ([]string, error) {
 	if !d.Running() {
 		return nil, ErrNotRunning
 	}
-	specs, err := registry.LoadFile(d.opts.TypesFile)
+	specs, err := loadFile(d.opts.TypesFile)
 	if err != nil {
 		return nil, err
 	}
-	return d.typesFrom(ctx, specs)
+	return d.applyFile(ctx, specs)
 }
 
 // Drain stops taking jobs and waits until those running are settled, or ctx

@@ -60,7 +60,7 @@ type Options struct {
 	// SecretsKeysFile is a file with the SecretsKeys. Not together with them.
 	SecretsKeysFile string
 
-	// TypesFile is a YAML file of job types to register at start and on Reload.
+	// TypesFile is a YAML file of job types, and schedules, to register at start and on Reload.
 	TypesFile string
 	// DrainTimeout is how long Shutdown waits for running attempts. Default: 30 s.
 	DrainTimeout time.Duration

@@ -255,12 +255,9 @@ func (d *Deetoo) wake(e queue.Event) { d.dispatcher.Heard(e) }
 // register stores the types of Can and of the types file. If Redis is away it
 // goes on trying in the background.
 func (d *Deetoo) register(ctx, background context.Context) error {
-	var specs []registry.Spec
-	if d.opts.TypesFile != "" {
-		var err error
-		if specs, err = registry.LoadFile(d.opts.TypesFile); err != nil {
-			return err
-		}
+	specs, err := loadFile(d.opts.TypesFile)
+	if err != nil {
+		return err
 	}
 	store := func(ctx context.Context) error {
 		if err := migrated(ctx, d.client, d.opts); err != nil {
@@ -278,15 +275,15 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 				return err
 			}
 		}
-		changed, err := d.typesFrom(ctx, specs)
+		changed, err := d.applyFile(ctx, specs)
 		if len(changed) > 0 {
-			d.opts.Logger.Info("job types registered from the file", "types", changed)
+			d.opts.Logger.Info("job types and schedules registered from the file", "names", changed)
 		}
 		return err
 	}
 	// A Redis that hangs must not hold up the start: whoever asks for our health waits.
 	quick, cancel := context.WithTimeout(ctx, startPatience)
-	err := store(quick)
+	err = store(quick)
 	cancel()
 	if !errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrRefused) || ctx.Err() != nil {
 		return err // a mistake in the settings is told at once
@@ -305,21 +302,49 @@ func (d *Deetoo) register(ctx, background context.Context) error {
 	return nil
 }
 
-// typesFrom registers the types file's types.
-func (d *Deetoo) typesFrom(ctx context.Context, specs []registry.Spec) ([]string, error) {
-	if len(specs) == 0 {
+// fileSpecs is what a types file says.
+type fileSpecs struct {
+	types     []registry.Spec
+	schedules []schedule.Spec
+}
+
+// loadFile reads a types file; "" is one that says nothing.
+func loadFile(path string) (f fileSpecs, err error) {
+	if path == "" {
+		return f, nil
+	}
+	if f.types, err = registry.LoadFile(path); err != nil {
+		return f, err
+	}
+	f.schedules, err = schedule.LoadFile(path)
+	return f, err
+}
+
+// applyFile registers the types file's types and schedules.
+func (d *Deetoo) applyFile(ctx context.Context, f fileSpecs) ([]string, error) {
+	if len(f.types)+len(f.schedules) == 0 {
 		return nil, nil
 	}
-	changed, err := d.intake.TypesFrom(ctx, specs)
-	for _, s := range specs {
+	named := func(err error) error {
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.opts.TypesFile, err)
+		}
+		return nil
+	}
+	if err := d.intake.CheckSchedules(ctx, f.schedules, f.types); err != nil {
+		return nil, named(err)
+	}
+	changed, err := d.intake.TypesFrom(ctx, f.types)
+	for _, s := range f.types {
 		if slices.Contains(changed, s.Name) && !s.HasSecret() {
 			d.opts.Logger.Warn("a type of the file names no secret: unless it had one, its deliveries are signed with a new one that nobody has seen; give it one in the file", "type", s.Name)
 		}
 	}
 	if err != nil {
-		return changed, fmt.Errorf("%s: %w", d.opts.TypesFile, err)
+		return changed, named(err)
 	}
-	return changed, nil
+	planned, err := d.intake.SchedulesFrom(ctx, f.schedules)
+	return append(changed, planned...), named(err)
 }
 
 // startPatience is how long Start waits for Redis before it goes on without.

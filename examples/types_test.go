@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // TestTypesFile holds the example of a types file to what it says.
@@ -17,6 +18,10 @@ func TestTypesFile(t *testing.T) {
 	}
 	if len(specs) != 1 {
 		t.Fatalf("%d types", len(specs))
+	}
+	schedules, err := schedule.LoadFile("types.yaml")
+	if err != nil || len(schedules) != 1 || schedules[0].Name != "newsletter" || schedules[0].Type != "email" || schedules[0].Overlap != schedule.Skip {
+		t.Errorf("schedules %+v, %v", schedules, err)
 	}
 	typ, err := specs[0].Type(nil)
 	if err != nil {

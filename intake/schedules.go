@@ -231,6 +231,50 @@ func (in *Intake) Firings(ctx context.Context, who *auth.Identity, name string) 
 	return in.opts.Schedules.History(ctx, name)
 }
 
+// CheckSchedules returns what is wrong with the schedules of a file, whose types are to be stored before them.
+func (in *Intake) CheckSchedules(ctx context.Context, specs []schedule.Spec, types []registry.Spec) error {
+	coming := map[string]bool{}
+	for _, t := range types {
+		coming[t.Name] = true
+	}
+	for _, spec := range specs {
+		s, err := spec.Schedule(nil)
+		if err == nil && !coming[s.Type] {
+			_, err = in.known(ctx, auth.System(), auth.JobsWrite, s.Type)
+		}
+		if err == nil {
+			_, err = in.template(s.Type, s.Job)
+			if bad, ok := errors.AsType[*invalid.Error](err); ok {
+				err = bad.In("job")
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("schedule %s: %w", spec.Name, err)
+		}
+	}
+	return nil
+}
+
+// SchedulesFrom makes the schedules of a file, or changes their settings; it is for the program that was
+// started with the file, so nobody's rights are asked. It returns the names of those that changed.
+func (in *Intake) SchedulesFrom(ctx context.Context, specs []schedule.Spec) ([]string, error) {
+	var changed []string
+	for _, spec := range specs {
+		before, err := in.opts.Schedules.Get(ctx, spec.Name)
+		if err != nil && !errors.Is(err, schedule.ErrNotFound) {
+			return changed, err
+		}
+		now, _, err := in.PutScheduleSpec(ctx, auth.System(), spec, schedule.PutOptions{})
+		if err != nil {
+			return changed, fmt.Errorf("schedule %s: %w", spec.Name, err)
+		}
+		if now.Version != before.Version {
+			changed = append(changed, spec.Name)
+		}
+	}
+	return changed, nil
+}
+
 // noSchedules refuses to delete a type that schedules push to.
 func (in *Intake) noSchedules(ctx context.Context, typ string) error {
 	all, err := in.opts.Schedules.List(ctx)

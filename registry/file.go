@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -22,36 +23,54 @@ import (
 // environment variable, which must be set. Errors name file, line, type and
 // field, all of them at once; each is or wraps an *[invalid.Error].
 func LoadFile(path string) ([]Spec, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
-	}
-	entries, err := fileEntries(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
 	var specs []Spec
-	var errs []error
-	lines := map[string]int{}
-	for _, e := range entries {
-		spec, err := e.spec()
-		if err == nil && lines[spec.Name] > 0 {
-			err = invalid.Errorf("name", "is given twice, first in line %d", lines[spec.Name])
+	err := LoadSection(path, "types", func(name string, data []byte) (string, error) {
+		spec, err := DecodeSpec(name, data)
+		if err == nil {
+			err = spec.expand(os.LookupEnv)
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d: type %s: %w", path, e.node.Line, e.label(spec), err))
-			continue
+		if err == nil {
+			// Redacted values can only be judged against the store, by Apply.
+			_, err = spec.Type(standIn(spec))
 		}
-		lines[spec.Name] = e.node.Line
 		specs = append(specs, spec)
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return spec.Name, err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return specs, nil
 }
 
-// fileEntry is one type of the file.
+// LoadSection reads one section of a YAML file: "types", which must be there, or "schedules". It is a list of
+// objects, or a map of names to objects. decode gets each as JSON, so that one decoder has
+// the rules, with its name if it has one in a map, and returns its name. Errors are as those of LoadFile.
+func LoadSection(path, section string, decode func(name string, data []byte) (string, error)) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	entries, err := fileEntries(data, section)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	var errs []error
+	lines := map[string]int{}
+	for _, e := range entries {
+		name, err := e.decode(decode)
+		if err == nil && lines[name] > 0 {
+			err = invalid.Errorf("name", "is given twice, first in line %d", lines[name])
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s:%d: %s %s: %w", path, e.node.Line, strings.TrimSuffix(section, "s"), e.label(name), err))
+			continue
+		}
+		lines[name] = e.node.Line
+	}
+	return errors.Join(errs...)
+}
+
+// fileEntry is one type or schedule of the file.
 type fileEntry struct {
 	// name is the key of a map; in a list it is empty, and index counts.
 	name  string
@@ -59,10 +78,11 @@ type fileEntry struct {
 	node  *yaml.Node
 }
 
-func fileEntries(data []byte) ([]fileEntry, error) {
+func fileEntries(data []byte, section string) ([]fileEntry, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc struct {
-		Types yaml.Node `yaml:"types"`
+		Types     yaml.Node `yaml:"types"`
+		Schedules yaml.Node `yaml:"schedules"`
 	}
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&doc); errors.Is(err, io.EOF) {
@@ -73,8 +93,14 @@ func fileEntries(data []byte) ([]fileEntry, error) {
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, invalid.Errorf("", "must be a single YAML document")
 	}
+	node := &doc.Types
+	if section == "schedules" {
+		if node = &doc.Schedules; node.IsZero() {
+			return nil, nil
+		}
+	}
 	var entries []fileEntry
-	switch node := &doc.Types; node.Kind {
+	switch node.Kind {
 	case yaml.SequenceNode:
 		for i, n := range node.Content {
 			entries = append(entries, fileEntry{index: i, node: n})
@@ -84,33 +110,21 @@ func fileEntries(data []byte) ([]fileEntry, error) {
 			entries = append(entries, fileEntry{name: node.Content[i].Value, node: node.Content[i+1]})
 		}
 	default:
-		return nil, invalid.Errorf("types", "must be a list of types, or a map of names to types")
+		return nil, invalid.Errorf(section, "must be a list of %s, or a map of names to %s", section, section)
 	}
 	return entries, nil
 }
 
-// spec decodes the entry by way of JSON, so that one decoder has the rules.
-func (e fileEntry) spec() (Spec, error) {
+func (e fileEntry) decode(decode func(name string, data []byte) (string, error)) (string, error) {
 	var value any
 	if err := e.node.Decode(&value); err != nil {
-		return Spec{}, err
+		return "", err
 	}
 	data, err := json.Marshal(value)
 	if err != nil {
-		return Spec{}, invalid.Errorf("", "must have strings for names, and values that JSON knows")
+		return "", invalid.Errorf("", "must have strings for names, and values that JSON knows")
 	}
-	spec, err := DecodeSpec(e.name, data)
-	if err != nil {
-		return spec, err
-	}
-	if err := spec.expand(os.LookupEnv); err != nil {
-		return spec, err
-	}
-	// Redacted values can only be judged against the store, by Apply.
-	if _, err := spec.Type(standIn(spec)); err != nil {
-		return spec, err
-	}
-	return spec, nil
+	return decode(e.name, data)
 }
 
 // standIn is a stored type that makes every [Redacted] header of s acceptable.
@@ -118,12 +132,12 @@ func standIn(s Spec) *Type {
 	return &Type{Secrets: SecretsOf(NewSecret()), Headers: s.Headers}
 }
 
-func (e fileEntry) label(s Spec) string {
+func (e fileEntry) label(name string) string {
 	switch {
 	case e.name != "":
 		return strconv.Quote(e.name)
-	case s.Name != "":
-		return strconv.Quote(s.Name)
+	case name != "":
+		return strconv.Quote(name)
 	default:
 		return "number " + strconv.Itoa(e.index+1)
 	}

@@ -87,6 +87,24 @@ func DecodeSpec(name string, data []byte) (Spec, error) {
 	return in.Spec, nil
 }
 
+// LoadFile reads schedules from a types file (see registry.LoadFile): under "schedules",
+// which may be absent, a list of specs, or a map of names to specs.
+func LoadFile(path string) ([]Spec, error) {
+	var specs []Spec
+	err := registry.LoadSection(path, "schedules", func(name string, data []byte) (string, error) {
+		spec, err := DecodeSpec(name, data)
+		if err == nil {
+			_, err = spec.Schedule(nil)
+		}
+		specs = append(specs, spec)
+		return spec.Name, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return specs, nil
+}
+
 // Schedule returns the valid schedule that the spec describes, or the first
 // rule it breaks as an *[invalid.Error]. The job itself is not looked into.
 func (s Spec) Schedule(old *Schedule) (Schedule, error) {

@@ -47,7 +47,7 @@ func (f logFlags) logger(env *environment) *slog.Logger {
 type serverFlags struct {
 	Listen              string         `name:"listen" env:"DEETOO_LISTEN" placeholder:"ADDR" help:"Address of API and UI. Default: 127.0.0.1:8888, or all addresses at $PORT if that is set."`
 	PublicURL           string         `name:"public-url" env:"DEETOO_PUBLIC_URL" placeholder:"URL" help:"Where handlers reach the API to call back. Default: the listening address, which handlers on other machines need not reach."`
-	Types               string         `name:"types" env:"DEETOO_TYPES" type:"path" placeholder:"FILE" help:"YAML file of job types to register at start, and again on SIGHUP."`
+	Types               string         `name:"types" env:"DEETOO_TYPES" type:"path" placeholder:"FILE" help:"YAML file of job types and schedules to register at start, and again on SIGHUP."`
 	SecretsKeys         string         `name:"secrets-keys" env:"DEETOO_SECRETS_KEYS" placeholder:"ID:KEY,…" help:"Keys that encrypt signing secrets and credentials in the store: <id>:<base64 of 32 bytes>. The first encrypts, all decrypt. Make one with types new-key."`
 	SecretsKeysFile     string         `name:"secrets-keys-file" env:"DEETOO_SECRETS_KEYS_FILE" type:"path" placeholder:"FILE" help:"File with these keys."`
 	AllowPrivateTargets bool           `name:"allow-private-targets" env:"DEETOO_ALLOW_PRIVATE_TARGETS" help:"Let targets be in private networks and on this machine."`
