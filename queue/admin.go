@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,9 @@ type BatchPolicy struct {
 	// Wait is how long jobs that are too few for a whole batch wait for company
 	// while a slot is free; to the millisecond.
 	Wait time.Duration
+	// MostBytes is how much data of large jobs (over 4 KiB) one Request brings, unless
+	// the first alone has more. Default: 64 MiB.
+	MostBytes int
 }
 
 // pairs are the fields of control. That a type ever had batches stays known,
@@ -49,7 +53,7 @@ func (p BatchPolicy) pairs() []any {
 	if p.Size <= 0 {
 		return []any{"batch", ""}
 	}
-	return []any{"batch", fmt.Sprintf("%d %d", min(p.Size, MaxClaim), max(p.Wait, 0).Milliseconds()), "batched", "1"}
+	return []any{"batch", fmt.Sprintf("%d %d %d", min(p.Size, MaxClaim), max(p.Wait, 0).Milliseconds(), cmp.Or(max(p.MostBytes, 0), 64<<20)), "batched", "1"}
 }
 
 // RetryPolicy says how attempts are repeated that their handler failed or fell

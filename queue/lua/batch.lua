@@ -1,7 +1,8 @@
 -- batch: jobs that go together, up to so many in one delivery, which takes one
 -- slot. Put before the scripts that give out leases or end them.
 --
--- control's batch is "size wait" (wait in ms); absent if jobs go alone. batched
+-- control's batch is "size wait most" (ms; bytes of large data that one call
+-- gives out); absent if jobs go alone. batched
 -- says that the type ever had one: others need not look. The tokens of a batch's
 -- leases begin with its name and a full stop. The key batches, a hash, counts
 -- the leases left of each batch, and under "jobs" those of all: a batch keeps
@@ -9,13 +10,13 @@
 -- batch have waited for company long enough (ms).
 local BATCHES = string.sub(CONTROL, 1, -8) .. 'batches'
 local CLAIM = 1000 -- jobs one call gives out at most, so that Redis is free for others soon
-local batch_size, batch_wait, gather
+local batch_size, batch_wait, batch_most, gather
 
 -- batch_begin reads the settings; before it, and without any, jobs go alone.
 local function batch_begin()
   local set = call('HMGET', CONTROL, 'batch', 'gather')
-  local size, wait = string.match(set[1] or '', '^(%d+) (%d+)$')
-  batch_size, batch_wait = tonumber(size or ''), tonumber(wait or '')
+  local size, wait, most = string.match(set[1] or '', '^(%d+) (%d+) (%d+)$')
+  batch_size, batch_wait, batch_most = tonumber(size or ''), tonumber(wait or ''), tonumber(most or '')
   gather = tonumber(set[2] or '')
 end
 
@@ -42,6 +43,30 @@ end
 local function batch_token(request, i)
   if not batch_size then return request .. '-' .. i end
   return request .. '-' .. math.ceil(i / batch_size) .. '.' .. i
+end
+
+-- batch_trim gives back those of the jobs taken whose large data, with that of the
+-- ones before, are more than one answer should bring: thousands of jobs may be
+-- claimed at once, and each of them may have megabytes. Always leaves the first.
+local function batch_trim(taken)
+  if not batch_size or #taken < 2 or call('HLEN', BLOBS) == 0 then return end
+  local bytes, keep = 0, #taken
+  for i, id in ipairs(taken) do
+    bytes = bytes + call('HSTRLEN', BLOBS, id)
+    if bytes > batch_most and i > 1 then
+      keep = i - 1
+      break
+    end
+  end
+  for i = #taken, keep + 1, -1 do
+    local id = taken[i]
+    local rec = call('HGET', JOBS, id)
+    call('ZREM', ACTIVE, id)
+    call('HDEL', LEASES, id)
+    local p = rec and tonumber(string.match(rec, '^%l([1-5])') or '')
+    if p then enqueue_first(id, p, rec) end -- a damaged record is left for fsck to report
+    taken[i] = nil
+  end
 end
 
 -- batch_taken counts the jobs that a request got, and says how long those left

@@ -335,6 +335,7 @@ if not repeated then
   if batched then n = batch_room(free, waiting_now(), now) end
   if n > 0 and not paused then claim(n) end
   if batched then
+    batch_trim(taken)
     local more
     gathered, more = batch_taken(request, #taken, free, waiting_now(), paused, now)
     cut = cut or more

@@ -18,6 +18,7 @@ func batchTests() map[string]func(*env) {
 		"batch/its handler works on":                            batchAccepted,
 		"batch/begun and given up while jobs run":               batchToggled,
 		"batch/as large as they come":                           batchLarge,
+		"batch/no more data at once than is good":               batchBytes,
 		"batch/repeated requests":                               batchRepeated,
 		"batch/a paused type gathers nothing":                   batchPaused,
 	}
@@ -237,6 +238,37 @@ func batchLarge(v *env) {
 	}
 	if b := v.exchange(done, 0); b.Active != 0 || len(b.Stale) != 0 {
 		v.Errorf("%+v", b)
+	}
+}
+
+// Jobs with large data go in their order all the same, and those given back wait as if nothing had been.
+func batchBytes(v *env) {
+	v.ok(v.q.Configure(v.ctx(), typ, queue.Settings{
+		Version: 1, Concurrency: 5, RetainCount: 1000, RetainAge: time.Hour, Batch: queue.BatchPolicy{Size: 4, Wait: time.Minute, MostBytes: 25_000},
+	}))
+	large := []byte(`"` + strings.Repeat("x", 10_000) + `"`)
+	v.push(
+		queue.Job{ID: "urgent", Priority: queue.High, Data: large}, queue.Job{ID: "a"}, queue.Job{ID: "b", Data: large}, queue.Job{ID: "c", Data: large},
+		queue.Job{ID: "d"}, queue.Job{ID: "e", Data: []byte(`"` + strings.Repeat("x", 30_000) + `"`)}, queue.Job{ID: "f", Data: large}, queue.Job{ID: "g"},
+	)
+	b := v.exchange(nil, 5)
+	if ids(b.Leases) != "urgent a b" || b.Active != 3 || b.Waiting != 5 || b.Next > time.Second {
+		v.Fatalf("%s of %+v", ids(b.Leases), b)
+	}
+	if s := v.stats(); s.Waiting != 5 || s.ByPriority[queue.High] != 0 {
+		v.Errorf("%+v", s)
+	}
+	if b := v.exchange(nil, 5); ids(b.Leases) != "c d" || b.Active != 5 {
+		v.Fatalf("%s of %+v", ids(b.Leases), b)
+	}
+	v.ok(v.q.Configure(v.ctx(), typ, queue.Settings{
+		Version: 2, Concurrency: 5, RetainCount: 1000, RetainAge: time.Hour, Batch: queue.BatchPolicy{Size: 4, MostBytes: 25_000},
+	}))
+	if b := v.exchange(nil, 5); ids(b.Leases) != "e" {
+		v.Fatalf("%s of %+v", ids(b.Leases), b)
+	}
+	if b := v.exchange(nil, 5); ids(b.Leases) != "f g" {
+		v.Fatalf("%s of %+v", ids(b.Leases), b)
 	}
 }
 
