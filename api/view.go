@@ -38,9 +38,13 @@ type jobView struct {
 
 	Attempt int `json:"attempt"`
 	// MaxAttempts and Timeout are the job's own; absent, the type's count.
-	MaxAttempts     int               `json:"max_attempts,omitempty"`
-	Timeout         registry.Duration `json:"timeout,omitzero"`
-	UniqueKey       string            `json:"unique_key,omitempty"`
+	MaxAttempts int               `json:"max_attempts,omitempty"`
+	Timeout     registry.Duration `json:"timeout,omitzero"`
+	UniqueKey   string            `json:"unique_key,omitempty"`
+	// Target is without its query, Headers without credentials: only the handler needs them.
+	Target          string            `json:"target,omitempty"`
+	Headers         map[string]string `json:"headers,omitempty"`
+	Tags            []string          `json:"tags,omitempty"`
 	Lost            int               `json:"lost"`
 	LastError       string            `json:"last_error,omitempty"`
 	Result          json.RawMessage   `json:"result,omitempty"`
@@ -130,7 +134,13 @@ func viewJob(j *queue.Job) jobView {
 	if p := j.Progress; p != nil {
 		v.Progress = &progressView{Number: p.Number, Total: p.Total, Message: p.Message, At: timestamp(p.At)}
 	}
-	v.ExpiresAt = timestamp(j.ExpiresAt)
+	v.ExpiresAt, v.Tags = timestamp(j.ExpiresAt), j.Tags
+	if j.Target != "" {
+		v.Target = registry.RedactURL(j.Target)
+	}
+	if len(j.Headers) > 0 {
+		v.Headers = registry.RedactHeaders(j.Headers)
+	}
 	if j.Unique != nil {
 		v.UniqueKey = j.Unique.Key
 	}

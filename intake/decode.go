@@ -31,6 +31,9 @@ type jobInput struct {
 	Traceparent string             `json:"traceparent"`
 	ExpiresAt   json.RawMessage    `json:"expires_at"`
 	TTL         *registry.Duration `json:"ttl"`
+	Headers     map[string]string  `json:"headers"`
+	Target      *string            `json:"target"`
+	Tags        []string           `json:"tags"`
 	UniqueKey   *string            `json:"unique_key"`
 	UniqueFor   *registry.Duration `json:"unique_for"`
 	OnConflict  string             `json:"on_conflict"`
@@ -42,7 +45,7 @@ type jobInput struct {
 }
 
 // DecodeJob reads one job of a type: {"id"?, "data", "title"?, "when"? | "delay"?,
-// "priority"?, "max_attempts"?, "timeout"?, "traceparent"?, "expires_at"? | "ttl"?, "unique_key"?, "unique_for"?, "on_conflict"?,
+// "priority"?, "max_attempts"?, "timeout"?, "traceparent"?, "expires_at"? | "ttl"?, "headers"?, "target"?, "tags"?, "unique_key"?, "unique_for"?, "on_conflict"?,
 // "debounce_max"?, "on_success"?, "on_failure"?, "then"?, "callback_url"?}. The error is an *invalid.Error.
 func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	var in jobInput
@@ -135,6 +138,12 @@ func (in *jobInput) fill(j *queue.Job) error {
 	}
 	if err := in.fillUnique(j); err != nil {
 		return err
+	}
+	j.Headers, j.Tags = in.Headers, in.Tags
+	if in.Target != nil {
+		if j.Target = *in.Target; j.Target == "" {
+			return invalid.Errorf("target", "must be an http or https URL, or absent")
+		}
 	}
 	if in.TTL != nil {
 		if j.TTL = time.Duration(*in.TTL); j.TTL < time.Millisecond {

@@ -33,7 +33,7 @@ func (in *Intake) canFollow(ctx context.Context, who *auth.Identity, j *queue.Jo
 			return in.tooLarge(field + ".data")
 		}
 		if seen[f.Type] {
-			return nil
+			return in.checkOwn(field, f)
 		}
 		if err := reserved(field+".type", f.Type); err != nil {
 			return err
@@ -42,7 +42,7 @@ func (in *Intake) canFollow(ctx context.Context, who *auth.Identity, j *queue.Jo
 			return err
 		}
 		seen[f.Type] = true
-		return nil
+		return in.checkOwn(field, f)
 	})
 }
 

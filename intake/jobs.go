@@ -2,11 +2,13 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/deetoo/deetoo/auth"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
 )
 
 // Push stores jobs, of one type or several. It returns a receipt for each;
@@ -73,13 +75,36 @@ func (in *Intake) CanPush(ctx context.Context, who *auth.Identity, typ string) e
 	return err
 }
 
-// Check returns what is wrong with a job by itself: an *invalid.Error, or
-// ErrTooLarge. Push asks the same of each job.
+// Check returns what is wrong with a job by itself, or as one of its type: an
+// *invalid.Error, or ErrTooLarge. Push asks the same of each job.
 func (in *Intake) Check(j *queue.Job) error {
 	if len(j.Data) > in.opts.MaxJobSize {
 		return in.tooLarge("data")
 	}
-	return j.Validate()
+	if err := j.Validate(); err != nil {
+		return err
+	}
+	return in.checkOwn("", j)
+}
+
+// checkOwn returns what is wrong with the headers and the target that a job,
+// whose field that is, has of its own. Its type has been looked up.
+func (in *Intake) checkOwn(field string, j *queue.Job) error {
+	if len(j.Headers) == 0 && j.Target == "" {
+		return nil
+	}
+	t, ok := in.opts.Directory.Get(j.Type)
+	if !ok {
+		return &registry.NotFoundError{Name: j.Type}
+	}
+	err := t.CheckJob(j.Headers, j.Target)
+	if err == nil && j.Target != "" {
+		err = in.opts.CheckTarget(j.Target)
+	}
+	if bad, ok := errors.AsType[*invalid.Error](err); ok && field != "" {
+		return bad.In(field)
+	}
+	return err
 }
 
 func (in *Intake) tooLarge(field string) error {

@@ -93,7 +93,9 @@ func (f *follow) job() *Job {
 	j := &Job{Type: f.Type, ID: f.ID, Data: f.Data, Priority: f.Priority, Delay: time.Duration(f.Delay) * time.Millisecond}
 	if f.Options != nil {
 		f.Options.fill(j)
-		j.TTL, j.ExpiresAt = time.Duration(f.Options.TTL)*time.Millisecond, time.Time{} // it has not been pushed yet
+		if f.Options.TTL > 0 { // it has not been pushed yet
+			j.TTL, j.ExpiresAt = time.Duration(f.Options.TTL)*time.Millisecond, time.Time{}
+		}
 	}
 	if f.Unique != nil {
 		j.Unique = f.Unique // the options know its key alone

@@ -144,6 +144,14 @@ type Job struct {
 	// TTL is the same, counted from the push; not both. Of a job that was read,
 	// only ExpiresAt is known.
 	TTL time.Duration
+	// Target is the URL that the job goes to instead of its type's, if the type
+	// allows it; that of a job which delivers a CallbackURL. Empty: the type's.
+	Target string
+	// Headers are sent with the job beside its type's, and replace those of the
+	// same name. At most MaxHeaders of MaxHeadersSize.
+	Headers map[string]string
+	// Tags are for people and lists: at most MaxTags, of MaxTagLength, all different.
+	Tags []string
 	// Unique makes the job the only one of its type with a key; nil: it need
 	// not be. Of a job that was read, only the Key is known.
 	Unique *Unique
@@ -160,9 +168,6 @@ type Job struct {
 	CallbackURL string
 	// Parent is the job that this one follows. Set by the relay that pushes it.
 	Parent *Parent
-	// Target is the URL that this job goes to instead of its type's. Only jobs that
-	// deliver a CallbackURL have one.
-	Target string
 
 	// State is where the job is.
 	State State

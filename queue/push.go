@@ -47,6 +47,9 @@ func (j *Job) Validate() error {
 	case len(j.Traceparent) > 128 || strings.ContainsAny(j.Traceparent, "\r\n\x00"):
 		return invalid.Errorf("traceparent", "must be a W3C trace context")
 	}
+	if err := j.validateExtra(); err != nil {
+		return err
+	}
 	if err := j.validateExpiry(); err != nil {
 		return err
 	}

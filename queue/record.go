@@ -25,6 +25,7 @@ type options struct {
 	After  *after  `json:"a,omitempty"`
 	Parent *Parent `json:"q,omitempty"`
 	Target string  `json:"u,omitempty"`
+	Extra  *extra  `json:"e,omitempty"`
 }
 
 func optionsOf(j *Job) options {
@@ -38,7 +39,7 @@ func optionsOf(j *Job) options {
 	if !j.ExpiresAt.IsZero() {
 		o.ExpiresAt = j.ExpiresAt.UnixMilli()
 	}
-	o.TTL = j.TTL.Milliseconds()
+	o.TTL, o.Extra = j.TTL.Milliseconds(), extraOf(j)
 	return o
 }
 
@@ -46,6 +47,7 @@ func optionsOf(j *Job) options {
 func (o *options) fill(j *Job) {
 	j.Title, j.MaxAttempts, j.Timeout, j.Traceparent = o.Title, o.MaxAttempts, time.Duration(o.Timeout)*time.Millisecond, o.Traceparent
 	j.Unsure = o.Unsure != 0
+	o.Extra.fill(j)
 	if o.UniqueKey != "" {
 		j.Unique = &Unique{Key: o.UniqueKey}
 	}

@@ -32,6 +32,8 @@ type Spec struct {
 	Paused      *bool          `json:"paused,omitzero"`
 	Description string         `json:"description"`
 	Completion  string         `json:"completion"`
+	// AllowTargets is [Type.AllowTargets].
+	AllowTargets []string `json:"allow_targets,omitzero"`
 	// CallbackLease is [Type.CallbackLease].
 	CallbackLease *Duration `json:"callback_lease,omitzero"`
 	// Answers is [Type.Answers].
@@ -186,6 +188,7 @@ func (s Spec) build() Type {
 	if s.Completion != "" {
 		t.Completion = s.Completion
 	}
+	t.AllowTargets = slices.Clone(s.AllowTargets)
 	set(&t.CallbackLease, (*time.Duration)(s.CallbackLease))
 	t.Answers = cloneAnswers(s.Answers)
 	set(&t.MaxRetryAfter, (*time.Duration)(s.MaxRetryAfter))
@@ -240,6 +243,7 @@ func (t *Type) spec() Spec {
 		Headers: maps.Clone(t.Headers), Secrets: values(t.Secrets),
 		Retention: &RetentionSpec{Count: &count, Age: duration(t.Retention.Age)},
 		Paused:    &paused, Description: t.Description, Completion: t.Completion,
+		AllowTargets:  slices.Clone(t.AllowTargets),
 		CallbackLease: duration(t.CallbackLease),
 		Format:        t.Format, EventSource: t.EventSource, EventType: t.EventType,
 		Batch:   t.Batch.spec(),

@@ -54,6 +54,9 @@ type Type struct {
 	Description string
 	// Completion says what a 202 means: Callback or Sync. Default: Callback.
 	Completion string
+	// AllowTargets are patterns of URLs that jobs may have as targets of their
+	// own; see AllowsTarget. At most 20. None: every job goes to Target.
+	AllowTargets []string
 	// CallbackLease is how long a handler that answered 202 may be silent: 1s to 24h. Default: 60s.
 	CallbackLease time.Duration
 	// Answers say what the handler's answers mean, before the contract's own

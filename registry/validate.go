@@ -57,6 +57,7 @@ func (t *Type) Violations() []*invalid.Error {
 	c.rule("paused_reason", textRule(t.PausedReason))
 	c.that(t.Completion == Callback || t.Completion == Sync, "completion", `must be "callback" or "sync"`)
 	c.that(t.CallbackLease >= time.Second && t.CallbackLease <= day, "callback_lease", "must be 1s to 24h")
+	c.allowTargets(t.AllowTargets)
 	c.answers(t.Answers)
 	if t.ReconcileURL != "" {
 		c.that(t.Target != LocalTarget && t.ReconcileURL != LocalTarget, "reconcile_url", "is for webhooks only")

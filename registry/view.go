@@ -95,6 +95,7 @@ func RedactURL(raw string) string {
 func (t *Type) Clone() Type {
 	c := *t
 	c.Headers, c.Secrets = maps.Clone(t.Headers), slices.Clone(t.Secrets)
+	c.AllowTargets = slices.Clone(t.AllowTargets)
 	c.Answers = cloneAnswers(t.Answers)
 	c.Outage, c.Adaptive = clone(t.Outage), clone(t.Adaptive)
 	return c
@@ -106,7 +107,7 @@ func (t *Type) same(o *Type) bool {
 		t.Name == o.Name && t.Target == o.Target && t.Concurrency == o.Concurrency && t.Timeout == o.Timeout &&
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
 		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&
-		sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter && t.ReconcileURL == o.ReconcileURL &&
+		slices.Equal(t.AllowTargets, o.AllowTargets) && sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter && t.ReconcileURL == o.ReconcileURL &&
 		t.Format == o.Format && t.Batch == o.Batch && t.EventSource == o.EventSource && t.EventType == o.EventType &&
 		equal(t.Outage, o.Outage) && equal(t.Adaptive, o.Adaptive)
 }

@@ -15,13 +15,16 @@ import (
 // pushCmd pushes jobs through the API.
 type pushCmd struct {
 	clientFlags
-	Type     string        `arg:"" help:"Job type."`
-	Data     string        `arg:"" optional:"" help:"The job's data, as JSON; \"-\" reads a job's data from standard input."`
-	ID       string        `name:"id" help:"The job's ID. Default: made by the dispatcher."`
-	When     string        `help:"When it is due: RFC 3339, or Unix milliseconds." xor:"due"`
-	Delay    time.Duration `help:"How long until it is due." xor:"due"`
-	Priority string        `enum:"critical,high,normal,low,lowest" default:"normal" help:"critical, high, normal, low or lowest. Default: ${default}."`
-	TTL      time.Duration `name:"ttl" help:"How long after now it may still be started."`
+	Type     string            `arg:"" help:"Job type."`
+	Data     string            `arg:"" optional:"" help:"The job's data, as JSON; \"-\" reads a job's data from standard input."`
+	ID       string            `name:"id" help:"The job's ID. Default: made by the dispatcher."`
+	When     string            `help:"When it is due: RFC 3339, or Unix milliseconds." xor:"due"`
+	Delay    time.Duration     `help:"How long until it is due." xor:"due"`
+	Priority string            `enum:"critical,high,normal,low,lowest" default:"normal" help:"critical, high, normal, low or lowest. Default: ${default}."`
+	TTL      time.Duration     `name:"ttl" help:"How long after now it may still be started."`
+	Target   string            `help:"URL to send it to, if the type allows it."`
+	Header   map[string]string `placeholder:"NAME=VALUE" help:"Header to send with it. May be given again." mapsep:"none"`
+	Tag      []string          `help:"Tag. May be given again." sep:"none"`
 	uniqueFlags
 	Once  string `name:"idempotency-key" placeholder:"KEY" help:"Push once, however often the same command is repeated within 24 hours: the answer is that of the first."`
 	Batch bool   `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
@@ -35,7 +38,7 @@ func (c *pushCmd) Run(env *environment) error {
 	}
 	path := typePath(c.Type, "jobs")
 	if c.Batch {
-		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 || c.TTL != 0 || c.uniqueFlags != (uniqueFlags{}) {
+		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 || c.TTL != 0 || c.Target != "" || len(c.Header) > 0 || len(c.Tag) > 0 || c.uniqueFlags != (uniqueFlags{}) {
 			return usageError{errors.New("with --batch, data, IDs and times are those of the lines")}
 		}
 		return c.batch(env, cl, path)
@@ -64,6 +67,15 @@ func (c *pushCmd) Run(env *environment) error {
 	}
 	if c.TTL != 0 {
 		job["ttl"] = c.TTL.String()
+	}
+	if c.Target != "" {
+		job["target"] = c.Target
+	}
+	if len(c.Header) > 0 {
+		job["headers"] = c.Header
+	}
+	if len(c.Tag) > 0 {
+		job["tags"] = c.Tag
 	}
 	c.uniqueFlags.fill(job)
 	body, err := json.Marshal(job)

@@ -52,14 +52,17 @@ func (d *Deliverer) DeliverBatch(ctx context.Context, leases []*queue.Lease) (ou
 	return outs
 }
 
-// fitting is how many of the jobs one delivery takes: at least one. A type that
+// fitting is how many of the jobs one delivery takes: at least one. One that has headers or a target of its own goes alone. A type that
 // has given up batches since they were claimed gets them one by one.
 func fitting(typ *registry.Type, leases []*queue.Lease) int {
 	if typ.Batch.Size <= 0 {
 		return 1
 	}
 	n, size := 1, len(leases[0].Data)
-	for n < len(leases) && size+len(leases[n].Data) <= typ.Batch.MaxBytes {
+	if own(leases[0]) {
+		return 1
+	}
+	for n < len(leases) && !own(leases[n]) && size+len(leases[n].Data) <= typ.Batch.MaxBytes {
 		size += len(leases[n].Data)
 		n++
 	}
@@ -90,14 +93,14 @@ func (d *Deliverer) attemptBatch(ctx context.Context, typ *registry.Type, leases
 
 	req, err := d.batchRequest(ctx, typ, leases, limit)
 	if err != nil {
-		return alike(leases, dispatch.Outcome{Err: err.Error()})
+		return alike(leases, unsendable(err))
 	}
 	if ex != nil {
 		sent, err := req.BodyBytes()
 		if err != nil {
 			return alike(leases, dispatch.Outcome{Err: err.Error()})
 		}
-		ex.Request = showRequest(req, typ, sent)
+		ex.Request = showRequest(req, typ, leases[0], sent)
 	}
 	resp, err := d.client.Do(req)
 	if resp != nil {
@@ -146,7 +149,11 @@ func (d *Deliverer) batchRequest(ctx context.Context, typ *registry.Type, leases
 		h.Del(name)
 	}
 	h.Set(headerBatchSize, strconv.Itoa(len(leases)))
-	return request(ctx, p, h, m.body)
+	req, err := request(ctx, p, h, m.body)
+	if err == nil && own(leases[0]) {
+		err = setOwn(req, typ, leases[0])
+	}
+	return req, err
 }
 
 // newBatchMessage is the body of a batch: a JSON array, of items with the data

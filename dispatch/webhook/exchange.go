@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 
+	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -42,8 +43,13 @@ type Response struct {
 	Excerpt string
 }
 
-func showRequest(req *retryablehttp.Request, typ *registry.Type, body []byte) Request {
+func showRequest(req *retryablehttp.Request, typ *registry.Type, lease *queue.Lease, body []byte) Request {
 	h := req.Header.Clone()
+	for name := range lease.Headers {
+		if name = http.CanonicalHeaderKey(name); h[name] != nil && !contractHeader(name) {
+			h.Set(name, redacted)
+		}
+	}
 	for name := range typ.Headers {
 		if name = http.CanonicalHeaderKey(name); h[name] != nil && !contractHeader(name) {
 			h.Set(name, redacted)

@@ -64,7 +64,11 @@ func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *q
 		return nil, err
 	}
 	m := newMessage(typ, lease)
-	return request(ctx, p, d.headers(p, typ, lease, m, limit), m.body)
+	req, err := request(ctx, p, d.headers(p, typ, lease, m, limit), m.body)
+	if err == nil && own(lease) {
+		err = setOwn(req, typ, lease)
+	}
+	return req, err
 }
 
 // request is a POST to the type's target.

@@ -202,14 +202,14 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 
 	req, err := d.newRequest(ctx, typ, lease, limit)
 	if err != nil {
-		return dispatch.Outcome{Err: err.Error()}
+		return unsendable(err)
 	}
 	if ex != nil {
 		sent, err := req.BodyBytes()
 		if err != nil {
 			return dispatch.Outcome{Err: err.Error()}
 		}
-		ex.Request = showRequest(req, typ, sent)
+		ex.Request = showRequest(req, typ, lease, sent)
 	}
 
 	resp, err := d.client.Do(req)
