@@ -50,6 +50,7 @@ end
 -- The jobs of a batch tell of one delivery: the first speaks for all.
 local deliveries = {}
 local function tell(at, started)
+  if not outage and not adaptive then return nil end -- most types
   local class, took = string.match(ARGV[at + 8], '^(%l?)(%d*)$')
   local delivery = delivery_of(ARGV[at + 1])
   local again = deliveries[delivery]
