@@ -159,3 +159,12 @@ func (j *Jobs) StopRedrive(ctx context.Context, typ, id string) (*queue.Redrive,
 	}
 	return in.StopRedrive(ctx, auth.System(), typ, id)
 }
+
+// Why says why a job is not running now, or what became of it; see intake.Why.
+func (j *Jobs) Why(ctx context.Context, typ, id string) (*intake.Why, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, err
+	}
+	return in.Why(ctx, auth.System(), typ, id)
+}

@@ -131,15 +131,11 @@ func (a *API) explainJob(r *request) error {
 	if err != nil {
 		return err
 	}
-	why, job, err := a.intake.Why(r.ctx, r.who, typ, id)
+	why, err := a.intake.Why(r.ctx, r.who, typ, id)
 	if err != nil {
 		return err
 	}
-	return r.json(fiber.StatusOK, struct {
-		ID    string      `json:"id"`
-		State queue.State `json:"state"`
-		Why   string      `json:"why"`
-	}{id, job.State, why})
+	return r.json(fiber.StatusOK, viewWhy(why))
 }
 
 func (a *API) purgeJobs(r *request) error {

@@ -237,3 +237,52 @@ func TestDeadJobs(t *testing.T) {
 		}
 	}
 }
+
+func TestWhyInFields(t *testing.T) {
+	w := newWorld(t).email()
+	why := func(id string) (v struct {
+		State, Reason, Why, By string
+		Since, Until           time.Time
+		Ahead                  *struct {
+			Count int
+			Sure  string
+		}
+		Slots *struct {
+			Taken, Limit int
+			Oldest       *struct{ ID string }
+		}
+		Fingerprint string
+		SameFailure int    `json:"same_failure"`
+		LastError   string `json:"last_error"`
+	}) {
+		t.Helper()
+		w.get(emailJobs + "/" + id + "/why").want(200).into(&v)
+		return v
+	}
+	w.do(call{method: "PATCH", path: "/v1/types/email", body: `{"concurrency":1}`, media: mediaMergePatch}).want(200)
+	for _, id := range []string{"a", "b", "c"} {
+		w.put(emailJobs+"/"+id, `{"data":1}`).want(201)
+	}
+	if v := why("b"); v.Reason != "no_dispatcher" || v.Ahead == nil || v.Ahead.Count != 1 || v.Ahead.Sure != "exact" || v.Slots == nil || v.Slots.Limit != 1 || v.Slots.Oldest != nil {
+		t.Errorf("nobody is there: %+v", v)
+	}
+	l := w.claim("a")
+	if v := why("a"); v.State != "active" || v.Reason != "running" || v.By != w.queue.Consumer() || v.Since.IsZero() || !v.Until.After(v.Since) || v.Slots != nil {
+		t.Errorf("it runs: %+v", v)
+	}
+	if v := why("c"); v.Reason != "no_slot" || v.Ahead.Count != 1 || v.Slots.Taken != 1 || v.Slots.Oldest.ID != "a" {
+		t.Errorf("no slot: %+v", v)
+	}
+	w.settle(l, queue.Bury, "dead", "boom 1", nil)
+	w.settle(w.claim("b"), queue.Bury, "dead", "boom 2", nil)
+	if v := why("a"); v.Reason != "dead" || v.SameFailure != 2 || len(v.Fingerprint) != 16 || v.LastError != "boom 1" {
+		t.Errorf("dead: %+v", v)
+	}
+	w.post("/v1/types/email/pause", `{"reason":"lunch"}`).want(200)
+	if v := why("c"); v.Reason != "paused" || v.By != "lunch" || time.Since(v.Since).Abs() > time.Minute {
+		t.Errorf("paused: %+v", v)
+	}
+	if m := w.get("/v1/types/email").object(); m["paused_at"] == nil {
+		t.Errorf("%v", m)
+	}
+}

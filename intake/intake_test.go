@@ -116,7 +116,7 @@ func TestEveryMethodAsksForItsScope(t *testing.T) {
 		"Job":        {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Job(ctx, who, "email", "j")) }},
 		"Jobs":       {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Jobs(ctx, who, "email", queue.Dead, "", 0)) }},
 		"Attempts":   {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Attempts(ctx, who, "email", "j")) }},
-		"Why":        {auth.JobsRead, func(who *auth.Identity) error { _, _, err := w.Why(ctx, who, "email", "j"); return err }},
+		"Why":        {auth.JobsRead, func(who *auth.Identity) error { _, err := w.Why(ctx, who, "email", "j"); return err }},
 		"Stats":      {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Stats(ctx, who, "email")) }},
 		"Cancel":     {auth.JobsWrite, func(who *auth.Identity) error { return errOf(w.Cancel(ctx, who, "email", "j")) }},
 		"Retry":      {auth.JobsWrite, func(who *auth.Identity) error { return w.Retry(ctx, who, "email", "j") }},
@@ -251,8 +251,8 @@ func TestSettingsAreInForceAtOnce(t *testing.T) {
 	if _, err := w.Push(ctx, auth.System(), []queue.Job{job("email", "j")}); err != nil {
 		t.Fatal(err)
 	}
-	if why, _, err := w.Why(ctx, auth.System(), "email", "j"); err != nil || why != "Its type is paused: paused by leia." {
-		t.Errorf("%s, %v", why, err)
+	if why, err := w.Why(ctx, auth.System(), "email", "j"); err != nil || why.Reason != "paused" || why.By != "paused by leia" || why.Since.IsZero() {
+		t.Errorf("%+v, %v", why, err)
 	}
 	if err := w.DeleteType(ctx, auth.System(), "email", 0, false); !errors.Is(err, queue.ErrNotEmpty) {
 		t.Error(err)

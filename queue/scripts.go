@@ -18,7 +18,7 @@ type scripts struct {
 	get, list, stats, destroy               *redis.Script
 	report, conclude                        *redis.Script
 	deadGroups, purgeDead, hold, outbox     *redis.Script
-	redriveStart, redriveStop               *redis.Script
+	redriveStart, redriveStop, why          *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real
@@ -45,6 +45,7 @@ func loadScripts(headers bool) (*scripts, error) {
 		"list":         {"graves"},
 		"destroy":      {"unique", "graves", "after", "canary", "redrives"},
 		"deadgroups":   {"graves"},
+		"why":          {"graves", "batch"},
 		"hold":         {"outage"},
 		"stats":        {"after"},
 		"outbox":       {"after"},
@@ -55,7 +56,7 @@ func loadScripts(headers bool) (*scripts, error) {
 		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
 		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups, "purgedead": &s.purgeDead, "hold": &s.hold,
-		"outbox": &s.outbox, "redrivestart": &s.redriveStart, "redrivestop": &s.redriveStop,
+		"outbox": &s.outbox, "redrivestart": &s.redriveStart, "redrivestop": &s.redriveStop, "why": &s.why,
 	} {
 		header := ""
 		if headers && name != "push" {

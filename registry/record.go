@@ -13,6 +13,7 @@ import (
 type stored struct {
 	Spec
 	PausedReason string `json:"paused_reason,omitzero"`
+	PausedAt     int64  `json:"paused_at,omitzero"` // Unix ms
 	// SecretInfo is in the order of the secrets.
 	SecretInfo []secretInfo `json:"secret_info,omitzero"`
 	// Sealed holds secrets and credentials if they are encrypted.
@@ -27,7 +28,7 @@ type secretInfo struct {
 }
 
 func encodeBody(keys *Keyring, t *Type) (string, error) {
-	out := stored{Spec: t.spec(), PausedReason: t.PausedReason}
+	out := stored{Spec: t.spec(), PausedReason: t.PausedReason, PausedAt: toMs(t.PausedAt)}
 	for _, s := range t.Secrets {
 		out.SecretInfo = append(out.SecretInfo, secretInfo{ID: s.ID(), CreatedAt: toMs(s.CreatedAt), ExpiresAt: toMs(s.ExpiresAt)})
 	}
@@ -109,6 +110,9 @@ func decodeRecord(keys *Keyring, name, record string) (*Type, error) {
 		}
 	}
 	t.Name, t.PausedReason = name, in.PausedReason
+	if in.PausedAt != 0 {
+		t.PausedAt = time.UnixMilli(in.PausedAt).UTC()
+	}
 	t.Version, t.CreatedAt, t.UpdatedAt = numbers[0], time.UnixMilli(numbers[1]).UTC(), time.UnixMilli(numbers[2]).UTC()
 	return &t, nil
 }

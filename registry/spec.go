@@ -98,6 +98,7 @@ type readOnly struct {
 	CreatedAt          json.RawMessage `json:"created_at"`
 	UpdatedAt          json.RawMessage `json:"updated_at"`
 	PausedReason       json.RawMessage `json:"paused_reason"`
+	PausedAt           json.RawMessage `json:"paused_at"`
 	SecretFingerprints json.RawMessage `json:"secret_fingerprints"`
 	SigningSecrets     json.RawMessage `json:"signing_secrets"`
 }
@@ -147,7 +148,7 @@ func (s Spec) Type(old *Type) (Type, error) {
 	if old != nil {
 		t.Version, t.CreatedAt, t.UpdatedAt = old.Version, old.CreatedAt, old.UpdatedAt
 		if t.Paused && old.Paused {
-			t.PausedReason = old.PausedReason
+			t.PausedReason, t.PausedAt = old.PausedReason, old.PausedAt
 		}
 		if !s.HasSecret() {
 			t.Secrets = slices.Clone(old.Secrets)

@@ -213,8 +213,13 @@ func complete(t *Type, name string, old *Type) error {
 		known = old.Secrets
 	}
 	dateSecrets(t.Secrets, known, now)
-	if !t.Paused {
-		t.PausedReason = ""
+	switch {
+	case !t.Paused:
+		t.PausedReason, t.PausedAt = "", time.Time{}
+	case old != nil && old.Paused:
+		t.PausedAt = old.PausedAt
+	default:
+		t.PausedAt = now
 	}
 	return t.Validate()
 }

@@ -37,7 +37,10 @@ func TestStoreKeepsEverything(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(read, got) {
 			t.Errorf("read %#v, %v\nput  %#v", read.spec(), err, got.spec())
 		}
-		want.Version, want.CreatedAt, want.UpdatedAt = got.Version, got.CreatedAt, got.UpdatedAt
+		want.Version, want.CreatedAt, want.UpdatedAt, want.PausedAt = got.Version, got.CreatedAt, got.UpdatedAt, got.PausedAt
+		if got.PausedAt.IsZero() || time.Since(got.PausedAt).Abs() > time.Minute {
+			t.Errorf("paused at %v", got.PausedAt)
+		}
 		for i := range want.Secrets {
 			if want.Secrets[i].CreatedAt = got.Secrets[i].CreatedAt; time.Since(got.Secrets[i].CreatedAt) > time.Hour {
 				t.Errorf("secret made at %v", got.Secrets[i].CreatedAt)

@@ -50,6 +50,8 @@ type Type struct {
 	Paused bool
 	// PausedReason says who or what paused it.
 	PausedReason string
+	// PausedAt is when it was paused; zero unless it is, or if that is not known.
+	PausedAt time.Time
 	// Description is for people. At most 1,024 bytes.
 	Description string
 	// Completion says what a 202 means: Callback or Sync. Default: Callback.

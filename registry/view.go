@@ -23,6 +23,8 @@ type View struct {
 	UpdatedAt string `json:"updated_at"`
 	// PausedReason is empty unless paused.
 	PausedReason string `json:"paused_reason"`
+	// PausedAt is when that was; empty unless paused, or if it is not known.
+	PausedAt string `json:"paused_at,omitempty"`
 	// SecretFingerprints are in the order of the secrets: the newest first.
 	SecretFingerprints []string `json:"secret_fingerprints"`
 	// SigningSecrets are those that still sign, in the same order.
@@ -35,6 +37,9 @@ func (t *Type) View() View {
 		Spec: t.spec(), Version: t.Version, PausedReason: t.PausedReason,
 		CreatedAt: t.CreatedAt.UTC().Format(timeLayout), UpdatedAt: t.UpdatedAt.UTC().Format(timeLayout),
 		SecretFingerprints: make([]string, 0, len(t.Secrets)), SigningSecrets: make([]SecretView, 0, len(t.Secrets)),
+	}
+	if !t.PausedAt.IsZero() {
+		v.PausedAt = t.PausedAt.UTC().Format(timeLayout)
 	}
 	v.Headers, v.Secrets = redactHeaders(t.Headers), nil
 	for _, s := range liveSecrets(t.Secrets, time.Now()) {

@@ -58,7 +58,7 @@ func TestJobActions(t *testing.T) {
 	done(t, b, act("retry", "later"), "/ui/types/email/job?id=later", "It waits to run again.")
 	want("later", queue.Waiting)
 	s.settle("email", queue.Bury, queue.Attempt{Outcome: "dead", Error: "gone for good"}, "")
-	b.get("/ui/types/email/job?id=later").wants(t, 200, "It is dead after its first attempt: gone for good", ">Retry<")
+	b.get("/ui/types/email/job?id=later").wants(t, 200, "It is dead after its first attempt, since ", "UTC: gone for good.", ">Retry<")
 	act("cancel", "later").wants(t, 409, "Cannot cancel job later: it is dead")
 	done(t, b, act("remove", "later"), "/ui/types/email", "The job was removed.")
 	want("later", "none")

@@ -369,7 +369,7 @@ func (b *chromium) work() {
 	b.sees("<img src=x onerror=alert(1)>")
 	b.sees("<script>alert(1)</script>")
 	b.press("Cancel")
-	b.sees("It was cancelled.")
+	b.sees("It was cancelled at ")
 	if got := b.state("thumbnail", "by-hand"); got != queue.Cancelled {
 		b.t.Errorf("the job is %s", got)
 	}

@@ -53,7 +53,7 @@ func jobVerbs(s queue.State) []string {
 
 func (u *UI) jobPage(r *request) error {
 	typ, id := r.typ(), r.query("id")
-	why, j, err := u.in.Why(r.ctx, r.who, typ, id)
+	why, err := u.in.Why(r.ctx, r.who, typ, id)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,8 @@ func (u *UI) jobPage(r *request) error {
 	if err != nil {
 		return err
 	}
-	v := jobView{Job: *j, Why: why, Stamp: jobStamp(j), Can: map[string]bool{}}
+	j := why.Job
+	v := jobView{Job: *j, Why: why.Text, Stamp: jobStamp(j), Can: map[string]bool{}}
 	for _, a := range slices.Backward(attempts) {
 		v.Attempts = append(v.Attempts, attempt{a, time.UnixMilli(a.StartedAt), time.Duration(a.Duration) * time.Millisecond})
 	}
@@ -83,14 +84,14 @@ func (u *UI) jobPage(r *request) error {
 // jobLive says anew how the job does. When that has changed, the page offers
 // to show it, instead of changing the buttons under somebody's finger.
 func (u *UI) jobLive(r *request) error {
-	why, j, err := u.in.Why(r.ctx, r.who, r.typ(), r.query("id"))
+	why, err := u.in.Why(r.ctx, r.who, r.typ(), r.query("id"))
 	if errors.Is(err, queue.ErrNotFound) {
 		return u.renderPart(r, "job", "live", jobView{Gone: true, OOB: true})
 	}
 	if err != nil {
 		return err
 	}
-	v := jobView{Job: *j, Why: why, Stamp: jobStamp(j), OOB: true}
+	v := jobView{Job: *why.Job, Why: why.Text, Stamp: jobStamp(why.Job), OOB: true}
 	v.Changed = v.Stamp != r.query("stamp")
 	return u.renderPart(r, "job", "live", v)
 }

@@ -109,10 +109,10 @@ func TestJobPage(t *testing.T) {
 	s.push(queue.Job{Type: "email", ID: id, Title: "Greeting", Data: []byte(`{"to":"leia@example.org","n":12345678901234567890}`), Traceparent: "00-abc-def-01"})
 	b := s.browse(s.token("admin"))
 	page := "/ui/types/email/job?id=" + url.QueryEscape(id)
-	b.get(page).wants(t, 200, "Greeting", "&#34;to&#34;: &#34;leia@example.org&#34;", "12345678901234567890", "slots are free", "None yet", "00-abc-def-01", "/job/cancel", "!/job/retry")
+	b.get(page).wants(t, 200, "Greeting", "&#34;to&#34;: &#34;leia@example.org&#34;", "12345678901234567890", "No dispatcher is there to take it.", "None yet", "00-abc-def-01", "/job/cancel", "!/job/retry")
 
 	s.settle("email", queue.Retry, queue.Attempt{Outcome: "failed", Status: 502, Duration: 1234, Error: "bad gateway", Excerpt: "upstream <b>down</b>"}, "")
-	b.get(page).wants(t, 200, "Its last attempt failed (bad gateway)", "502", "1.2 s", "upstream &lt;b&gt;down", "by dispatcher test-1", "/job/promote")
+	b.get(page).wants(t, 200, "Attempt 1 of 12 failed (bad gateway)", "502", "1.2 s", "upstream &lt;b&gt;down", "by dispatcher test-1", "/job/promote")
 	must(t, s.in.Promote(t.Context(), auth.System(), "email", id))
 	s.settle("email", queue.Done, queue.Attempt{Outcome: "succeeded", Status: 200}, `{"sent":true}`)
 	b.get(page).wants(t, 200, "It has succeeded", "Result", "&#34;sent&#34;: true", "Run again", "Remove")

@@ -34,7 +34,7 @@ func Run(t *testing.T, e Engine) {
 	tests := map[string]func(*env){}
 	for _, group := range []map[string]func(*env){
 		pushTests(), onceTests(), uniqueTests(), expiryTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
-		leaseTests(), callbackTests(), retryTests(), deadTests(), redriveTests(), repeatTests(), adminTests(), listenTests(),
+		leaseTests(), callbackTests(), retryTests(), deadTests(), redriveTests(), whyTests(), repeatTests(), adminTests(), listenTests(),
 		batchTests(), afterTests(),
 		outageTests(), adaptiveTests(),
 	} {
