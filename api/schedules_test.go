@@ -93,7 +93,16 @@ func TestChangesOfASchedulePushJobs(t *testing.T) {
 			}
 		}
 	}
-	c := call{method: "PUT", path: "/v1/schedules/mine", body: `{"type":"email","every":"1h"}`, token: token(t, auth.MintOptions{JobTypes: []string{"shop.*"}})}
+	// Nor may they follow such a job.
+	c := call{method: "PUT", path: "/v1/schedules/mine", body: `{"type":"email","every":"1h","job":{"data":1,"on_success":{"type":"letter"}}}`}
+	w.do(c).wantProblem(404, "unknown-type")
+	w.put("/v1/types/letter", `{"target":"https://example.org/letter"}`).want(201)
+	w.do(c).want(201)
+	c.token = token(t, auth.MintOptions{JobTypes: []string{"email"}})
+	if p := w.do(c).wantProblem(403, "type-out-of-reach"); p.JobType != "letter" {
+		t.Errorf("job_type %q", p.JobType)
+	}
+	c = call{method: "PUT", path: "/v1/schedules/other", body: `{"type":"email","every":"1h"}`, token: token(t, auth.MintOptions{JobTypes: []string{"shop.*"}})}
 	w.do(c).wantProblem(403, "type-out-of-reach")
 }
 
@@ -108,6 +117,7 @@ func TestBadSchedules(t *testing.T) {
 		`{"type":"email","every":"1s","job":{"data":1,"id":"x"}}`:        "job.id",
 		`{"type":"email","every":"1s","job":{"data":1,"when":null}}`:     "job.when",
 		`{"type":"email","every":"1s","job":{"data":1,"delay":"1s"}}`:    "job.delay",
+		`{"type":"email","every":"1s","job":{"data":1,"expires_at":1}}`:  "job.expires_at",
 		`{"type":"email","every":"1s","job":{"data":1,"priority":"x"}}`:  "job.priority",
 		`{"type":"email","every":"1s","job":{"data":1,"prioritty":"x"}}`: "job.prioritty",
 	} {

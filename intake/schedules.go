@@ -125,10 +125,13 @@ func (in *Intake) checked(ctx context.Context, who *auth.Identity, old *schedule
 	if err != nil {
 		return s, err
 	}
-	if _, err := in.known(ctx, who, auth.JobsWrite, s.Type); err != nil {
+	if err := in.CanPush(ctx, who, s.Type); err != nil {
 		return s, err
 	}
-	_, err = in.template(s.Type, s.Job)
+	j, err := in.template(s.Type, s.Job)
+	if err == nil {
+		err = in.canFollow(ctx, who, &j, map[string]bool{})
+	}
 	if bad, ok := errors.AsType[*invalid.Error](err); ok && !errors.Is(err, ErrTooLarge) {
 		return s, bad.In("job")
 	}
@@ -142,7 +145,7 @@ func (in *Intake) template(typ string, raw []byte) (queue.Job, error) {
 	if err := strictjson.Decode(raw, &names); err != nil {
 		return queue.Job{}, err
 	}
-	for _, name := range []string{"id", "when", "delay"} {
+	for _, name := range []string{"id", "when", "delay", "expires_at"} {
 		if _, given := names[name]; given {
 			return queue.Job{}, invalid.Errorf(name, "must not be given: the tick decides it")
 		}
@@ -308,6 +311,9 @@ func (t ticks) PushOnce(ctx context.Context, key, typ, id string, job []byte, du
 		return refusal(err)
 	}
 	j, err := t.in.template(typ, job)
+	if err == nil {
+		err = t.in.canFollow(ctx, auth.System(), &j, map[string]bool{})
+	}
 	if err != nil {
 		return refusal(err)
 	}
