@@ -194,3 +194,50 @@ func TestNobodyIsAsked(t *testing.T) {
 		w.expect("b", b, queue.Succeeded, "1 failed, 2 succeeded")
 	})
 }
+
+// Jobs that an outage gives back at no cost keep their question, too: nothing is sent twice.
+func TestReconcileThroughAnOutage(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.newType("a", 30, defaultOutage, reconciled)
+		var back atomic.Bool
+		y := newTally(func(context.Context, *queue.Lease) Outcome {
+			if back.Load() {
+				return Outcome{Verdict: Done}
+			}
+			return Outcome{Err: "timeout", Unsure: true, Health: queue.Failing}
+		})
+		for range 2 {
+			w.node(y, func(o *Options) {
+				o.Reconcile = func(context.Context, *queue.Lease) Reconciled {
+					if back.Load() {
+						return Reconciled{State: FateDone}
+					}
+					return Reconciled{Err: "HTTP 500"}
+				}
+			})
+		}
+		ids := w.push(jobs("a", 200)...)
+		time.Sleep(2 * time.Second)
+		if s := w.stats("a"); s.Outage == nil || !s.Outage.Open {
+			t.Fatalf("the type is not held: %+v", s)
+		}
+		time.Sleep(time.Minute)
+		unsure := 0
+		for _, id := range ids {
+			if w.get("a", id).Unsure {
+				unsure++
+			}
+		}
+		if unsure == 0 {
+			t.Error("no question is kept")
+		}
+		back.Store(true)
+		w.until("all done", 10*time.Minute, func() bool { return w.stats("a").Finished == len(ids) })
+		for _, id := range ids {
+			if y.count(id) > 1 {
+				t.Errorf("%s was sent %d times", id, y.count(id))
+			}
+		}
+		w.clean("a")
+	})
+}
