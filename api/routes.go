@@ -63,6 +63,7 @@ func (a *API) Routes() []Route {
 		{"DELETE", job, auth.JobsWrite, "cancelJob", nil, a.cancelJob},
 		{"POST", job + "/retry", auth.JobsWrite, "retryJob", nil, a.retryJob},
 		{"POST", job + "/promote", auth.JobsWrite, "promoteJob", nil, a.promoteJob},
+		{"GET", typ + "/groups", auth.JobsRead, "listGroups", []string{"cursor", "limit"}, a.listGroups},
 		{"GET", job + "/attempts", auth.JobsRead, "listAttempts", nil, a.listAttempts},
 		{"GET", job + "/why", auth.JobsRead, "explainJob", nil, a.explainJob},
 		{"GET", typ + "/dead/groups", auth.JobsRead, "listDeadGroups", []string{"cursor", "limit"}, a.deadGroups},

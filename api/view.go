@@ -26,6 +26,7 @@ type jobView struct {
 	ID       string          `json:"id"`
 	Type     string          `json:"type"`
 	Title    string          `json:"title,omitempty"`
+	Group    string          `json:"group,omitempty"`
 	State    queue.State     `json:"state"`
 	Priority queue.Priority  `json:"priority"`
 	Data     json.RawMessage `json:"data,omitempty"`
@@ -122,7 +123,7 @@ func viewURL(s string) string {
 
 func viewJob(j *queue.Job) jobView {
 	v := jobView{
-		ID: j.ID, Type: j.Type, Title: j.Title, State: j.State, Priority: j.Priority, Data: j.Data,
+		ID: j.ID, Type: j.Type, Title: j.Title, Group: j.Group, State: j.State, Priority: j.Priority, Data: j.Data,
 		RunAt: timestamp(j.RunAt), EnqueuedAt: timestamp(j.EnqueuedAt), StartedAt: timestamp(j.StartedAt), FinishedAt: timestamp(j.FinishedAt),
 		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Timeout: registry.Duration(j.Timeout), Lost: j.Lost,
 		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested, Accepted: j.Accepted, Unsure: j.Unsure,
@@ -224,6 +225,8 @@ type statsView struct {
 	Paused      bool `json:"paused"`
 	// HoldMs is how much longer the type runs one job at a time, because its endpoint asked for it.
 	HoldMs int64 `json:"hold_ms"`
+	// RateLimitedMs is how long the type's rate lets no job start.
+	RateLimitedMs int64 `json:"rate_limited_ms"`
 	// OldestWaitingMs is how long the oldest waiting job has been due.
 	OldestWaitingMs int64 `json:"oldest_waiting_ms"`
 	// Outage is absent while all is well, Adaptive while the concurrency is fixed.
@@ -239,7 +242,7 @@ type statsView struct {
 func viewStats(s intake.TypeStats) statsView {
 	v := statsView{
 		Type: s.Type, Waiting: s.Waiting, ByPriority: map[string]int{}, Scheduled: s.Scheduled, Active: s.Active, Dead: s.Dead, Finished: s.Finished,
-		Concurrency: s.Limit, Paused: s.Paused, HoldMs: s.Hold.Milliseconds(), OldestWaitingMs: s.Oldest.Milliseconds(),
+		Concurrency: s.Limit, Paused: s.Paused, HoldMs: s.Hold.Milliseconds(), RateLimitedMs: s.Limited.Milliseconds(), OldestWaitingMs: s.Oldest.Milliseconds(),
 		Endings: s.Endings, Troubled: s.Troubled, At: timestamp(s.At),
 	}
 	if s.Outage != nil {

@@ -226,7 +226,7 @@ func (l *lane) exchange() {
 		l.lookAt = l.restTill
 	}
 	switch {
-	case len(batch.Leases) > 0 && len(batch.Leases) < want && batch.Waiting > 0 && batch.Active < batch.InForce:
+	case len(batch.Leases) > 0 && len(batch.Leases) < want && batch.Waiting > 0 && batch.Active < batch.InForce && batch.Limited == 0:
 		l.lookAt = time.Time{} // there are more than one request brings
 	case len(l.pending) > 0:
 		l.soon()

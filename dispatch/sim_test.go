@@ -250,6 +250,7 @@ func (w *world) set(t *registry.Type) {
 		Version: t.Version, Concurrency: t.Concurrency, Paused: t.Paused,
 		RetainCount: t.Retention.Count, RetainAge: t.Retention.Age,
 		Batch: queue.BatchPolicy{Size: t.Batch.Size, Wait: t.Batch.Wait},
+		Rate:  queue.Rate(t.Rate), Groups: queue.GroupLimits{Concurrency: t.Groups.Concurrency, Rate: queue.Rate(t.Groups.Rate)},
 		Retry: queue.RetryPolicy{
 			MaxAttempts: t.Retry.MaxAttempts, MinBackoff: t.Retry.MinBackoff, MaxBackoff: t.Retry.MaxBackoff, NoJitter: t.Retry.NoJitter,
 		},

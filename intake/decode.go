@@ -22,6 +22,7 @@ import (
 type jobInput struct {
 	ID          *string            `json:"id"`
 	Data        json.RawMessage    `json:"data"`
+	Group       *string            `json:"group"`
 	Title       string             `json:"title"`
 	When        json.RawMessage    `json:"when"`
 	Delay       *registry.Duration `json:"delay"`
@@ -47,6 +48,7 @@ type jobInput struct {
 // DecodeJob reads one job of a type: {"id"?, "data", "title"?, "when"? | "delay"?,
 // "priority"?, "max_attempts"?, "timeout"?, "traceparent"?, "expires_at"? | "ttl"?, "headers"?, "target"?, "tags"?, "unique_key"?, "unique_for"?, "on_conflict"?,
 // "debounce_max"?, "on_success"?, "on_failure"?, "then"?, "callback_url"?}. The error is an *invalid.Error.
+// A job may have a "group", too.
 func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	var in jobInput
 	if err := strictjson.Decode(data, &in); err != nil {
@@ -119,6 +121,12 @@ func (in *jobInput) fill(j *queue.Job) error {
 	if in.ID != nil {
 		if j.ID = *in.ID; j.ID == "" {
 			return invalid.Errorf("id", "must be 1 to %d characters", queue.MaxIDLength)
+		}
+	}
+	if in.Group != nil {
+		j.Group = *in.Group
+		if err := queue.ValidateGroup(j.Group); err != nil {
+			return err
 		}
 	}
 	if in.MaxAttempts != nil {

@@ -169,6 +169,8 @@ func settings(t *registry.Type) queue.Settings {
 		Retry: queue.RetryPolicy{
 			MaxAttempts: t.Retry.MaxAttempts, MinBackoff: t.Retry.MinBackoff, MaxBackoff: t.Retry.MaxBackoff, NoJitter: t.Retry.NoJitter,
 		},
+		Rate:   queue.Rate(t.Rate),
+		Groups: queue.GroupLimits{Concurrency: t.Groups.Concurrency, Rate: queue.Rate(t.Groups.Rate)},
 	}
 	if o := t.Outage; o != nil {
 		s.Outage = &queue.OutagePolicy{Share: o.Share, Of: o.Of, Refused: o.Refused, CanaryMin: o.CanaryMin, CanaryMax: o.CanaryMax}

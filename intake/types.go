@@ -177,6 +177,14 @@ func (in *Intake) Stats(ctx context.Context, who *auth.Identity, name string) (q
 	return in.opts.Queue.Stats(ctx, name)
 }
 
+// Groups returns a page of the groups of a type that have jobs waiting or running; see queue.Queue.Groups.
+func (in *Intake) Groups(ctx context.Context, who *auth.Identity, name, cursor string, limit int) (queue.Groups, error) {
+	if _, err := in.known(ctx, who, auth.JobsRead, name); err != nil {
+		return queue.Groups{}, err
+	}
+	return in.opts.Queue.Groups(ctx, name, cursor, limit)
+}
+
 // TypeStats are the counts of one type.
 type TypeStats struct {
 	Type string

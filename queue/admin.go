@@ -33,6 +33,10 @@ type Settings struct {
 	// Outage and Adaptive are nil if the type has none.
 	Outage   *OutagePolicy
 	Adaptive *AdaptivePolicy
+	// Rate of starts, in the whole cluster. Every attempt is one, and one given back has been one.
+	Rate Rate
+	// Groups are the limits of each of the type's groups.
+	Groups GroupLimits
 }
 
 // BatchPolicy says how jobs go together in one delivery, which takes one of the type's slots.
@@ -80,6 +84,7 @@ func (q *Queue) Configure(ctx context.Context, typ string, s Settings) error {
 		"attempts", s.Retry.MaxAttempts, "jitter", flag(!s.Retry.NoJitter),
 		"backoff", s.Retry.MinBackoff.Milliseconds(), "longest", s.Retry.MaxBackoff.Milliseconds(),
 		"outage", s.Outage.encode(), "adaptive", s.Adaptive.encode(),
+		"rate", s.Rate.encode(), "groups", s.Groups.encode(),
 	}, s.Batch.pairs()...))
 	return err
 }
@@ -108,7 +113,10 @@ type Stats struct {
 	Paused bool
 	// Hold is how much longer the type runs one job at a time.
 	Hold time.Duration
-	// Oldest is how long the oldest waiting job has been due; 0 if none waits.
+	// Limited is how long the type's rate lets no job start.
+	Limited time.Duration
+	// Oldest is how long the oldest waiting job has been due; 0 if none waits. Where there are more
+	// than 1,000 groups of a priority, it is that of the 1,000 whose turn is next.
 	Oldest time.Duration
 	// Outage is nil if all is well.
 	Outage *Outage
@@ -141,6 +149,7 @@ func (q *Queue) Stats(ctx context.Context, typ string) (Stats, error) {
 		s.Oldest = time.Duration(oldest) * time.Millisecond
 	}
 	s.At = time.UnixMilli(r.int())
+	s.Limited = time.Duration(r.int()) * time.Millisecond
 	outage, policy, state := r.str(), r.str(), r.str()
 	s.Endings, s.Troubled = int(r.int()), int(r.int())
 	if r.err != nil {

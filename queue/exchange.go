@@ -66,7 +66,7 @@ type Batch struct {
 	// Damaged are the IDs of jobs that were claimed but cannot be read; see Fsck.
 	Damaged []string
 	// Next is how long until there is something to do without a wake: a job
-	// due, a lease ending, a hold lifted, a canary's turn. Negative: nothing is known to come.
+	// due, a lease ending, a hold lifted, a canary's turn, a rate that lets the next job start. Negative: nothing is known to come.
 	Next time.Duration
 	// Waiting and Active count the type's jobs in the whole cluster.
 	Waiting, Active int
@@ -86,6 +86,8 @@ type Batch struct {
 	// Redrive says that a step of the type's redrives is due, and that nobody else
 	// has been told: StepRedrives makes it.
 	Redrive bool
+	// Limited is how long the type's rate lets no job start; 0 if none waits for it.
+	Limited time.Duration
 	// Reaped jobs had lost their dispatcher, or their handler was silent; Promoted ones became due.
 	Reaped, Promoted int
 }
@@ -194,6 +196,7 @@ func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
 	b.Next = time.Duration(r.int()) * time.Millisecond
 	b.Reaped, b.Promoted, b.Hold = int(r.int()), int(r.int()), time.Duration(r.int())*time.Millisecond
 	deadline := sent.Add(time.Duration(r.int()) * time.Millisecond)
+	b.Limited = time.Duration(r.int()) * time.Millisecond
 	b.InForce = int(r.int())
 	outage, err := decodeOutage(r.str())
 	b.Outage, b.Event = outage, r.str()

@@ -53,6 +53,8 @@ func (q *Queue) Fsck(ctx context.Context, typ string) ([]string, error) {
 // checker holds one reading of a type's keys.
 type checker struct {
 	heads                           map[string]string // id -> first line of its record
+	groupOf                         map[string]string // id -> group, of those that have one
+	groups                          groupChecker
 	blobs, results, history, leases map[string]bool
 	reports                         map[string]bool
 	buried, graves                  map[string]string // see lua/graves.lua
@@ -73,11 +75,15 @@ type checker struct {
 func (c *checker) problem(format string, args ...any) { c.found[fmt.Sprintf(format, args...)] = true }
 
 func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys []string) error {
-	c.heads = map[string]string{}
+	c.heads, c.groupOf = map[string]string{}, map[string]string{}
 	err := scanHash(ctx, client, keys[0], func(id, rec string) {
 		head, tail, _ := strings.Cut(rec, "\n")
 		c.heads[id] = head
 		c.unique.note(id, tail)
+		var j Job
+		if _, err := decodeRecord(&j, rec, " "); err == nil && j.Group != "" {
+			c.groupOf[id] = j.Group
+		}
 	})
 	for i, set := range []*map[string]bool{&c.blobs, &c.results, &c.history, &c.leases} {
 		if err == nil {
@@ -89,6 +95,7 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 				}
 				if set == &c.leases {
 					c.batches.lease(value)
+					c.groups.lease(id, value)
 				}
 			})
 		}
@@ -133,19 +140,28 @@ func (c *checker) load(ctx context.Context, client redis.UniversalClient, keys [
 			c.waiting[i], err = readList(ctx, client, keys[10+i])
 		}
 	}
+	if err == nil {
+		err = c.groups.load(ctx, client, strings.TrimSuffix(keys[keyControl], "control"))
+	}
 	return err
 }
 
 func (c *checker) check() {
 	listed := map[string]bool{}
 	entries, waitingJobs := 0, map[string]bool{}
-	for i, ids := range c.waiting {
+	list := func(ids []string, p int, group string) {
 		entries += len(ids)
 		for _, id := range ids {
-			if head, ok := c.heads[id]; ok && len(head) > 2 && head[0] == 'q' && int(head[1]-'0') == i+1 {
+			if head, ok := c.heads[id]; ok && len(head) > 2 && head[0] == 'q' && int(head[1]-'0') == p && c.groupOf[id] == group {
 				listed[id] = true
 			}
 		}
+	}
+	for i, ids := range c.waiting {
+		list(ids, i+1, "")
+	}
+	for at, ids := range c.groups.lists {
+		list(ids, at.p, at.group)
 	}
 	finishedJobs := map[string]bool{}
 	for _, entry := range c.finished {
@@ -194,6 +210,7 @@ func (c *checker) check() {
 	c.batches.check(c.problem)
 	c.unique.check(c)
 	c.checkOutbox()
+	c.checkTurns(waitingJobs)
 	stale := func(field string) int { n, _ := strconv.Atoi(c.control[field]); return n }
 	c.checkRedrives(stale("canaries"))
 	if n := entries - len(waitingJobs); n != stale("wstale") {
@@ -285,13 +302,19 @@ func (c *checker) checkRedrives(canaries int) {
 	}
 }
 
-// validLease reports whether a lease reads "token started consumer[ h<ms>][ c]".
+// validLease reports whether a lease reads "token started consumer[ g<group>][ h<ms>][ c]".
 func validLease(lease string) bool {
 	f := strings.Fields(lease)
-	if len(f) < 3 || len(f) > 5 {
+	if len(f) < 3 || len(f) > 6 {
 		return false
 	}
 	marks := f[3:]
+	if len(marks) > 0 && marks[0][0] == 'g' {
+		if ValidateGroup(marks[0][1:]) != nil {
+			return false
+		}
+		marks = marks[1:]
+	}
 	if len(marks) > 0 && marks[0][0] == 'h' {
 		if _, err := strconv.ParseInt(marks[0][1:], 10, 64); err != nil {
 			return false

@@ -131,6 +131,9 @@ type Job struct {
 	Delay time.Duration
 	// Priority among the waiting jobs of the type. Default: Normal.
 	Priority Priority
+	// Group is whose turn the job waits for, a tenant say: the groups of a type are served in
+	// turn, and may have limits of their own; see Settings.Groups. Empty: none. See ValidateGroup.
+	Group string
 	// MaxAttempts overrides the type's retry policy when positive.
 	MaxAttempts int
 	// Timeout of one attempt overrides the type's when positive.

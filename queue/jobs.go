@@ -103,8 +103,8 @@ type Page struct {
 // MaxPage is the largest page List gives.
 const MaxPage = 1000
 
-// List returns a page of the jobs in a state. Waiting jobs come in the order
-// they are taken in, scheduled and active ones by time, dead and finished ones
+// List returns a page of the jobs in a state. Waiting jobs come by priority: those without a
+// group in the order they are taken in, then those of each group. Scheduled and active ones by time, dead and finished ones
 // newest first. The cursor is empty for the first page, then that of the page
 // before; it keeps its place while jobs come and go. limit is 1 to MaxPage; 0 means 50.
 func (q *Queue) List(ctx context.Context, typ string, state State, cursor string, limit int) (Page, error) {
@@ -198,7 +198,8 @@ func decodeCursor(s State, cursor string) (string, error) {
 			return "", bad
 		}
 	case "W":
-		if _, err2 := strconv.ParseInt(second, 10, 64); err != nil || err2 != nil || n < 1 || n > 5 {
+		second, group, grouped := strings.Cut(second, " ")
+		if _, err2 := strconv.ParseInt(second, 10, 64); err != nil || err2 != nil || n < 1 || n > 5 || grouped && ValidateGroup(group) != nil {
 			return "", bad
 		}
 	default:

@@ -24,6 +24,8 @@ func (j *Job) Validate() error {
 		return err
 	}
 	switch {
+	case j.Group != "" && ValidateGroup(j.Group) != nil:
+		return ValidateGroup(j.Group)
 	case len(j.Title) > MaxTitleLength:
 		return invalid.Errorf("title", "must be at most %d bytes", MaxTitleLength)
 	case !printable(j.Title):

@@ -14,6 +14,7 @@ import (
 // short names, nothing for defaults, since each queued job pays for them.
 type options struct {
 	Unsure      int    `json:"?,omitempty"` // 1 or 0; kept by the scripts, and first: see doubt in prelude.lua
+	Group       string `json:"g,omitempty"` // the first but for that: groups.lua looks for it there
 	Title       string `json:"t,omitempty"`
 	MaxAttempts int    `json:"m,omitempty"`
 	Timeout     int64  `json:"o,omitempty"` // ms
@@ -30,7 +31,7 @@ type options struct {
 
 func optionsOf(j *Job) options {
 	o := options{
-		Title: j.Title, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Milliseconds(), Traceparent: j.Traceparent,
+		Group: j.Group, Title: j.Title, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Milliseconds(), Traceparent: j.Traceparent,
 		After: afterOf(j), Parent: j.Parent, Target: j.Target,
 	}
 	if j.Unique != nil {
@@ -45,6 +46,7 @@ func optionsOf(j *Job) options {
 
 // fill sets what a job's options say.
 func (o *options) fill(j *Job) {
+	j.Group = o.Group
 	j.Title, j.MaxAttempts, j.Timeout, j.Traceparent = o.Title, o.MaxAttempts, time.Duration(o.Timeout)*time.Millisecond, o.Traceparent
 	j.Unsure = o.Unsure != 0
 	o.Extra.fill(j)
@@ -69,7 +71,7 @@ func encodeBody(j *Job) (body, blob []byte, err error) {
 		data = []byte("null")
 	}
 	if o := optionsOf(j); o != (options{}) {
-		if body, err = json.Marshal(o); err != nil {
+		if body, err = encodeOptions(o); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -79,6 +81,17 @@ func encodeBody(j *Job) (body, blob []byte, err error) {
 	out := make([]byte, 0, len(body)+1+len(data))
 	out = append(append(append(out, body...), '\n'), data...)
 	return out, nil, nil
+}
+
+// encodeOptions leaves a group as it is, for scripts to read.
+func encodeOptions(o options) ([]byte, error) {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(o); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte{'\n'}), nil
 }
 
 // listOf is the number of a priority's waiting list.

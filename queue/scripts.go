@@ -14,6 +14,7 @@ var luaFiles embed.FS
 // scripts holds one loaded script per operation.
 type scripts struct {
 	push, exchange, renew, configure        *redis.Script
+	grouplist                               *redis.Script
 	cancel, requeue, redrive, purge, remove *redis.Script
 	get, list, stats, destroy               *redis.Script
 	report, conclude                        *redis.Script
@@ -53,7 +54,8 @@ func loadScripts(headers bool) (*scripts, error) {
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
 		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
-		"cancel": &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
+		"grouplist": &s.grouplist,
+		"cancel":    &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
 		"report": &s.report, "conclude": &s.conclude, "deadgroups": &s.deadGroups, "purgedead": &s.purgeDead, "hold": &s.hold,
 		"outbox": &s.outbox, "redrivestart": &s.redriveStart, "redrivestop": &s.redriveStop, "why": &s.why,
@@ -63,7 +65,7 @@ func loadScripts(headers bool) (*scripts, error) {
 			header = "#!lua flags=allow-oom\n"
 		}
 		text := header + string(prelude)
-		for _, part := range append(needs[name], name) {
+		for _, part := range append(append(waitingParts(name), needs[name]...), name) {
 			b, err := luaFiles.ReadFile("lua/" + part + ".lua")
 			if err != nil {
 				return nil, fmt.Errorf("script %s: %w", name, err)
@@ -73,6 +75,17 @@ func loadScripts(headers bool) (*scripts, error) {
 		*script = redis.NewScript(text)
 	}
 	return s, nil
+}
+
+// waitingParts are what a script needs, before all else, that puts jobs into waiting lists, takes them out, or counts them.
+func waitingParts(script string) []string {
+	switch script {
+	case "exchange":
+		return []string{"rate", "groups", "turns"}
+	case "get", "renew", "remove", "report", "deadgroups", "hold":
+		return nil
+	}
+	return []string{"rate", "groups"}
 }
 
 // run calls a script, loading it if Redis does not know it, and says of an

@@ -18,12 +18,15 @@ import (
 // file. What is absent (or null) has its default, except for the secrets: they
 // stay as they are, and a new type gets a generated one. See [Type] for bounds.
 type Spec struct {
-	Name        string            `json:"name"`
-	Target      string            `json:"target"`
-	Concurrency *int              `json:"concurrency,omitzero"`
-	Timeout     *Duration         `json:"timeout,omitzero"`
-	Retry       *RetrySpec        `json:"retry,omitzero"`
-	Headers     map[string]string `json:"headers,omitzero"`
+	Name        string `json:"name"`
+	Target      string `json:"target"`
+	Concurrency *int   `json:"concurrency,omitzero"`
+	// Rate is [Type.Rate], and Groups [Type.Groups]; null is no limit.
+	Rate    *RateSpec         `json:"rate,omitzero"`
+	Groups  *GroupsSpec       `json:"groups,omitzero"`
+	Timeout *Duration         `json:"timeout,omitzero"`
+	Retry   *RetrySpec        `json:"retry,omitzero"`
+	Headers map[string]string `json:"headers,omitzero"`
 	// Secret is the only secret. Not together with Secrets.
 	Secret *string `json:"secret,omitzero"`
 	// Secrets are all secrets, the newest first.
@@ -166,6 +169,7 @@ func (s Spec) Type(old *Type) (Type, error) {
 func (s Spec) build() Type {
 	t := New(s.Name, s.Target)
 	set(&t.Concurrency, s.Concurrency)
+	t.Rate, t.Groups = s.Rate.build(), s.Groups.build()
 	set(&t.Timeout, (*time.Duration)(s.Timeout))
 	if r := s.Retry; r != nil {
 		set(&t.Retry.MaxAttempts, r.MaxAttempts)
@@ -237,6 +241,7 @@ func (t *Type) spec() Spec {
 	concurrency, attempts, count, paused := t.Concurrency, t.Retry.MaxAttempts, t.Retention.Count, t.Paused
 	return Spec{
 		Name: t.Name, Target: t.Target, Concurrency: &concurrency, Timeout: duration(t.Timeout),
+		Rate: t.Rate.spec(), Groups: t.Groups.spec(),
 		Retry: &RetrySpec{
 			MaxAttempts: &attempts, Jitter: &jitter,
 			MinBackoff: duration(t.Retry.MinBackoff), MaxBackoff: duration(t.Retry.MaxBackoff),

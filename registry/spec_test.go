@@ -18,7 +18,7 @@ const someSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 func TestSpecDefaults(t *testing.T) {
 	for _, in := range []string{
 		`{"target":"http://x.test/"}`,
-		`{"target":"http://x.test/","concurrency":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null,"reconcile_url":null,"format":null,"event_source":null,"event_type":null,"batch":null}`,
+		`{"target":"http://x.test/","concurrency":null,"rate":null,"groups":null,"timeout":null,"retry":{"max_attempts":null,"jitter":null},"headers":null,"secret":null,"secrets":null,"retention":null,"paused":null,"description":null,"completion":null,"callback_lease":null,"answers":null,"max_retry_after":null,"reconcile_url":null,"format":null,"event_source":null,"event_type":null,"batch":null}`,
 	} {
 		spec, err := DecodeSpec("a", []byte(in))
 		if err != nil {
@@ -82,6 +82,17 @@ func TestSpecRefusals(t *testing.T) {
 		{`{"timeout":"99ms"}`, "timeout must be 100ms to 24h"},
 		{`{"timeout":"-1s"}`, "timeout must be 100ms to 24h"},
 		{`{"timeout":"24h1ns"}`, "timeout must be 100ms to 24h"},
+		{`{"rate":{}}`, "rate.limit must be 1 to 1,000,000"},
+		{`{"rate":{"limit":1000001}}`, "rate.limit must be 1 to 1,000,000"},
+		{`{"rate":{"limit":2000,"per":"1ms"}}`, "rate.limit must be at most one a microsecond"},
+		{`{"rate":{"limit":1,"per":"999us"}}`, "rate.per must be 1ms to 24h"},
+		{`{"rate":{"limit":1,"per":"25h"}}`, "rate.per must be 1ms to 24h"},
+		{`{"rate":{"limit":2,"burst":3}}`, "rate.burst must be 1 to limit"},
+		{`{"rate":{"limit":2,"burst":0}}`, "rate.burst must be 1 to limit"},
+		{`{"groups":{"concurrency":0}}`, "groups.concurrency must be 1 to 10,000"},
+		{`{"groups":{"concurrency":10001}}`, "groups.concurrency must be 1 to 10,000"},
+		{`{"groups":{"rate":{"limit":-1}}}`, "groups.rate.limit must be 1 to 1,000,000"},
+		{`{"groups":{"rat":null}}`, "groups.rat is not a known field; did you mean rate?"},
 		{`{"retry":{"max_attempts":0}}`, "retry.max_attempts must be 1 to 100"},
 		{`{"retry":{"max_attempts":101}}`, "retry.max_attempts must be 1 to 100"},
 		{`{"retry":{"min_backoff":"1us"}}`, "retry.min_backoff must be 1ms to 24h"},
@@ -219,6 +230,8 @@ func TestViolationsListsAll(t *testing.T) {
 func full() Type {
 	t := New("email", "https://example.org/hook?x=1&y=<2>")
 	t.Concurrency, t.Timeout = 12, 1500*time.Millisecond
+	t.Rate = Rate{Limit: 10, Per: time.Minute}
+	t.Groups = Groups{Concurrency: 2, Rate: Rate{Limit: 5, Per: time.Second, Burst: 5}}
 	t.Retry = Retry{MaxAttempts: 3, MinBackoff: 2 * time.Second, MaxBackoff: 90 * time.Minute, NoJitter: true}
 	t.Headers = map[string]string{"Authorization": "Bearer hunter2", "X-Api-Key": "hunter3", "X-Team": "a"}
 	t.Secrets = SecretsOf(someSecret, "whsec_"+strings.Repeat("QUFB", 8))
@@ -247,6 +260,18 @@ func TestOutputForm(t *testing.T) {
   "name": "email",
   "target": "https://example.org/hook?x=1\u0026y=\u003c2\u003e",
   "concurrency": 12,
+  "rate": {
+    "limit": 10,
+    "per": "1m"
+  },
+  "groups": {
+    "concurrency": 2,
+    "rate": {
+      "limit": 5,
+      "per": "1s",
+      "burst": 5
+    }
+  },
   "timeout": "1.5s",
   "retry": {
     "max_attempts": 3,

@@ -36,6 +36,10 @@ type Type struct {
 	Target string
 	// Concurrency is how many jobs, or deliveries of a type with Batch, run at once across the whole cluster: 1 to 10,000. Default: 10.
 	Concurrency int
+	// Rate bounds how many attempts start in the whole cluster. Default: no limit.
+	Rate Rate
+	// Groups are the limits of each group of jobs. Default: none.
+	Groups Groups
 	// Timeout of one attempt: 100ms to 24h. Default: 30s.
 	Timeout time.Duration
 	Retry   Retry

@@ -45,6 +45,8 @@ func (t *Type) Violations() []*invalid.Error {
 	c.rule("name", nameRule(t.Name))
 	c.rule("target", targetRule(t.Target))
 	c.that(t.Concurrency >= 1 && t.Concurrency <= 10_000, "concurrency", "must be 1 to 10,000")
+	c.rate("rate", t.Rate)
+	c.groups(t.Groups)
 	c.that(t.Timeout >= 100*time.Millisecond && t.Timeout <= day, "timeout", "must be 100ms to 24h")
 	c.that(t.Retry.MaxAttempts >= 1 && t.Retry.MaxAttempts <= 100, "retry.max_attempts", "must be 1 to 100")
 	c.that(t.Retry.MinBackoff >= time.Millisecond && t.Retry.MinBackoff <= day, "retry.min_backoff", "must be 1ms to 24h")

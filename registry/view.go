@@ -109,7 +109,7 @@ func (t *Type) Clone() Type {
 // same reports whether two types differ in nothing that their owner can set.
 func (t *Type) same(o *Type) bool {
 	return maps.Equal(t.Headers, o.Headers) && sameSecrets(t.Secrets, o.Secrets) &&
-		t.Name == o.Name && t.Target == o.Target && t.Concurrency == o.Concurrency && t.Timeout == o.Timeout &&
+		t.Name == o.Name && t.Target == o.Target && t.Concurrency == o.Concurrency && t.Rate == o.Rate && t.Groups == o.Groups && t.Timeout == o.Timeout &&
 		t.Retry == o.Retry && t.Retention == o.Retention && t.Paused == o.Paused && t.PausedReason == o.PausedReason &&
 		t.Description == o.Description && t.Completion == o.Completion && t.CallbackLease == o.CallbackLease &&
 		slices.Equal(t.AllowTargets, o.AllowTargets) && sameAnswers(t.Answers, o.Answers) && t.MaxRetryAfter == o.MaxRetryAfter && t.ReconcileURL == o.ReconcileURL &&

@@ -28,6 +28,7 @@ type pushCmd struct {
 	uniqueFlags
 	Once  string `name:"idempotency-key" placeholder:"KEY" help:"Push once, however often the same command is repeated within 24 hours: the answer is that of the first."`
 	Batch bool   `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
+	Group string `help:"The group whose turn the job waits for, such as a tenant."`
 }
 
 // Run is called by kong.
@@ -58,6 +59,9 @@ func (c *pushCmd) Run(env *environment) error {
 	job := map[string]any{"data": json.RawMessage(data), "priority": c.Priority}
 	if c.ID != "" {
 		job["id"] = c.ID
+	}
+	if c.Group != "" {
+		job["group"] = c.Group
 	}
 	if c.When != "" {
 		job["when"] = c.When
@@ -113,6 +117,9 @@ func (f uniqueFlags) fill(job map[string]any) {
 }
 
 func (c *pushCmd) batch(env *environment, cl *client, path string) error {
+	if c.Group != "" {
+		return usageError{errors.New("with --batch, groups are those of the lines")}
+	}
 	body, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return err

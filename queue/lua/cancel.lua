@@ -20,7 +20,7 @@ elseif at == 'A' then
   call('PUBLISH', ARGV[2], ARGV[3])
 elseif at == 'W' or at == 'S' then
   local now = clock()
-  if at == 'S' then call('ZREM', SCHEDULED, id) else call('HINCRBY', CONTROL, 'wstale', 1) end
+  if at == 'S' then call('ZREM', SCHEDULED, id) else left_over(rec) end
   cancel_now(id, rec, '0', now)
   unique_release(id, tail_of(rec))
   local _, _, _, failed, _, e, _, tail = parse(rec)

@@ -7,6 +7,8 @@ local function closing(id, held, now, n, outcome, why)
   local started, by = string.match(held, '^%S+ (%d+) (%S+)')
   call('ZREM', ACTIVE, id)
   call('HDEL', LEASES, id)
+  local g = Group.held(held)
+  if g then Group.ended(g) end
   local line = '{"n":' .. int(n) .. ',"started_at":' .. started .. ',"duration_ms":' .. int(now - tonumber(started)) ..
     ',"outcome":"' .. outcome .. '"' .. (handed(held) and ',"status":202' or '') ..
     (why and ',"error":' .. cjson.encode(why) or '') .. ',"dispatcher":' .. cjson.encode(by) .. '}'

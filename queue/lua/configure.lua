@@ -6,6 +6,7 @@
 -- Returns 1 if the settings are now in force, 0 if newer ones already were
 local version = tonumber(call('HGET', CONTROL, 'version') or -1)
 if version > tonumber(ARGV[1]) then return 0 end
+local before = call('HMGET', CONTROL, 'rate', 'groups')
 local set = {'version', ARGV[1]}
 for i = 4, #ARGV, 2 do
   if ARGV[i + 1] == '' then
@@ -16,6 +17,9 @@ for i = 4, #ARGV, 2 do
   end
 end
 call('HSET', CONTROL, unpack(set))
+local after = call('HMGET', CONTROL, 'rate', 'groups')
+Rate.changed(before[1], after[1])
+Group.changed(before[2], after[2])
 if version < tonumber(ARGV[1]) then
   local kept = call('HMGET', CONTROL, 'keep', 'age')
   retain(clock(), tonumber(kept[1]), tonumber(kept[2]), 1000)

@@ -9,21 +9,24 @@
 --       for so long, 0 no), what it tells of the target and how long it took (a letter of queue.Health,
 --       ms; "" nothing). A first success keeps no line: its record says it all
 -- Returns {now, limit, active, waiting, paused, next (ms until there is something to do, -1 never),
---       reaped, promoted, held (ms), lease left (ms), limit in force (see in_force), state and event of outage.lua,
+--       reaped, promoted, held (ms), lease left (ms), how long the rate lets no job start (ms), limit in force (see in_force), state and event of outage.lua,
 --       1 if the outbox has something due, 1 if a step of the type's redrives is due,
 --       number stale, stale id…, then four a lease: id, token, record, blob}
 -- Tokens begin with the request id, and are made of numbers then (see batch_token): random, and known to a repeated request.
 local request, consumer = ARGV[1], ARGV[2]
 local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, PER = 6, 9
-local now = clock()
-local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox', 'redrive', 'canaries')
+local now, us = clock()
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox', 'redrive', 'canaries', 'rate', 'groups')
 local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
 local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
 local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
 local batched = settings[8]
 if batched then batch_begin() end
 local expiring, expired = settings[12], 0
+local rate = Rate.of(settings[16])
+local tat = rate and Rate.tat(call('HGET', CONTROL, 'tat'), us)
+local limits = Group.limits(settings[17])
 
 outage_begin(settings[9], settings[10])
 adaptive_begin(settings[11], limit, batched)
@@ -33,6 +36,7 @@ local step = false -- of the redrives: this consumer is to make the next
 local stale, taken = {}, {}
 local reaped, promoted = 0, 0
 local cut = false -- left-over entries and expired jobs used up what one call may look at
+local looked = false -- for jobs to claim
 
 -- A repeated request settles nothing twice and gets the jobs it got before.
 local repeated = false
@@ -66,7 +70,7 @@ local function settle()
   local ids = {}
   for i = 1, count do ids[i] = ARGV[FIRST + (i - 1) * PER] end
   local leases, recs = call('HMGET', LEASES, unpack(ids)), call('HMGET', JOBS, unpack(ids))
-  local ended, jobs, results, finished, settled, hatched = {}, {}, {}, {}, {}, {}
+  local ended, jobs, results, finished, settled, hatched, freed = {}, {}, {}, {}, {}, {}, {}
   local tokens = {} -- of the leases that ended, if any may be of a batch
   for i = 1, count do
     local at = FIRST + (i - 1) * PER
@@ -83,16 +87,19 @@ local function settle()
       stale[#stale + 1] = id
       ended[#ended + 1] = id
       if batched then tokens[#tokens + 1] = token end
+      freed[#freed + 1] = Group.held(leases[i])
     elseif verdict == 'h' then
       -- Done twice it only extends, and a handler that has already concluded has ended the lease.
       settled[id] = true
       tell(at, started)
+      local g = Group.held(leases[i])
       call('ZADD', ACTIVE, int(now + tonumber(ARGV[at + 3])), id)
-      call('HSET', LEASES, id, string.match(leases[i], '^%S+ %d+ %S+') .. ' h' .. ARGV[at + 3] .. (cancelling(leases[i]) and ' c' or ''))
+      call('HSET', LEASES, id, string.match(leases[i], '^%S+ %d+ %S+') .. (g and ' g' .. g or '') .. ' h' .. ARGV[at + 3] .. (cancelling(leases[i]) and ' c' or ''))
     else
       settled[id] = true
       ended[#ended + 1] = id
       if batched then tokens[#tokens + 1] = token end
+      freed[#freed + 1] = Group.held(leases[i])
       local cancel = verdict ~= 'd' and cancelling(leases[i])
       local line = ARGV[at + 5]
       local free = tell(at, started)
@@ -134,9 +141,9 @@ local function settle()
         end
       else
         if free == 'canary' then
-          enqueue_waiting(id, p) -- so that the next is another: one bad job must not keep the hold open
+          enqueue_waiting(id, p, recs[i]) -- so that the next is another: one bad job must not keep the hold open
         else
-          enqueue_first(id, p)
+          enqueue_first(id, p, recs[i])
         end
         if tail ~= was then rec = record('q', p, b, failed, lost, e, w, '', tail) end
       end
@@ -158,6 +165,7 @@ local function settle()
     call('ZREM', ACTIVE, unpack(ended))
     call('HDEL', LEASES, unpack(ended))
     if batched then batch_left(tokens) end
+    for _, g in ipairs(freed) do Group.ended(g) end
   end
   if #jobs > 0 then call('HSET', JOBS, unpack(jobs)) end
   if #results > 0 then call('HSET', RESULTS, unpack(results)) end
@@ -179,7 +187,7 @@ local function reap()
     call('ZREM', ACTIVE, id)
     call('HDEL', LEASES, id)
     if batched and held then batch_left({string.match(held, '^%S+')}) end
-    local lease_ms = handed(held)
+    local lease_ms, g = handed(held), Group.held(held)
     -- A damaged record is left for fsck to report: it must not stop the others.
     local p, b, failed, lost, e, w, tail
     if rec then _, p, b, failed, lost, e, w, tail = parse(rec) end
@@ -211,9 +219,10 @@ local function reap()
         unique_release(id, tail)
       else
         call('HSET', JOBS, id, record('q', p, b, failed, lost, e, w, '', tail))
-        enqueue_first(id, p)
+        enqueue_first(id, p, rec)
       end
     end
+    if g and not (p and lease_ms) then Group.ended(g) end
   end
   reaped = #ids
 end
@@ -226,8 +235,10 @@ local function promote()
   if #ids > 0 then
     local lists = {{}, {}, {}, {}, {}}
     for i, rec in ipairs(call('HMGET', JOBS, unpack(ids))) do
-      local list = rec and lists[tonumber(string.match(rec, '^%l([1-5])') or 0)]
-      if list then list[#list + 1] = ids[i] end
+      local p = rec and tonumber(string.match(rec, '^%l([1-5])') or 0)
+      local list = lists[p]
+      local g = list and group_of(rec)
+      if g then Group.add(g, p, {ids[i]}) elseif list then list[#list + 1] = ids[i] end
     end
     call('ZREM', SCHEDULED, unpack(ids))
     for p = 1, 5 do
@@ -267,11 +278,36 @@ local function shares(lens, n)
 end
 
 local function claim(n)
+  looked = true
   local was, budget = turn, n + 1000
-  local wstale = tonumber(call('HGET', CONTROL, 'wstale') or 0)
+  local counts = call('HMGET', CONTROL, 'wstale', 'grouped')
+  local wstale, grouped = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
   local scores, held = {}, {}
   local seen = {}
-  while #taken < n and budget > 0 do
+
+  -- take leases the job that an entry of a list stands for; false if it stands for none, or for one that has expired.
+  local function take(id, p, g, rec)
+    if wstale > 0 or expiring then rec = rec or call('HGET', JOBS, id) end
+    if wstale > 0 and (seen[id] or not stands(id, rec, p, g)) then
+      wstale = wstale - 1
+      passed_over(g)
+      return false
+    end
+    seen[id] = true
+    if expiring and rec and expire(id, rec, now) then
+      expired = expired + 1
+      return false
+    end
+    taken[#taken + 1] = id
+    scores[#scores + 1] = int(now + lease)
+    scores[#scores + 1] = id
+    held[#held + 1] = id
+    held[#held + 1] = batch_token(request, #taken) .. ' ' .. int(now) .. ' ' .. consumer .. (g and ' g' .. g or '')
+    return true
+  end
+
+  if grouped > 0 then turn, budget = take_turns(n, budget, turn, limits, now, us, take) end
+  while #taken < n and budget > 0 and grouped == 0 do
     local lens, total = {}, 0
     for p = 1, 5 do
       lens[p] = call('LLEN', WAITING[p])
@@ -285,22 +321,7 @@ local function claim(n)
         call('HINCRBY', CONTROL, 'popped' .. p, #ids)
         budget = budget - #ids
         local recs = (wstale > 0 or expiring) and call('HMGET', JOBS, unpack(ids))
-        for i, id in ipairs(ids) do
-          if wstale > 0 and (seen[id] or place(id, recs[i]) ~= 'W' or tonumber(string.sub(recs[i], 2, 2)) ~= p) then
-            wstale = wstale - 1
-            call('HINCRBY', CONTROL, 'wstale', -1)
-          elseif expiring and recs[i] and expire(id, recs[i], now) then
-            seen[id] = true
-            expired = expired + 1
-          else
-            seen[id] = true
-            taken[#taken + 1] = id
-            scores[#scores + 1] = int(now + lease)
-            scores[#scores + 1] = id
-            held[#held + 1] = id
-            held[#held + 1] = batch_token(request, #taken) .. ' ' .. int(now) .. ' ' .. consumer
-          end
-        end
+        for i, id in ipairs(ids) do take(id, p, nil, recs and recs[i]) end
       end
     end
   end
@@ -313,9 +334,10 @@ local function claim(n)
 end
 
 local function waiting_now()
-  local n = -tonumber(call('HGET', CONTROL, 'wstale') or 0)
+  local counts = call('HMGET', CONTROL, 'wstale', 'grouped')
+  local n = tonumber(counts[2] or 0) - tonumber(counts[1] or 0)
   for p = 1, 5 do n = n + call('LLEN', WAITING[p]) end
-  return n
+  return n, tonumber(counts[2] or 0)
 end
 
 local most = limit
@@ -332,14 +354,19 @@ if not repeated then
   local used = batched and batch_slots() or call('ZCARD', ACTIVE)
   most = in_force(hold > now and math.min(limit, 1) or limit, used, now)
   local n = math.min(want, most - used)
+  if rate then n = math.min(n, Rate.room(rate, tat, us)) end
   local free = n
-  if batched then n = batch_room(free, waiting_now(), now) end
+  if batched then n = batch_room(free, (waiting_now()), now) end
   if n > 0 and not paused then claim(n) end
   if batched then
     batch_trim(taken)
     local more
-    gathered, more = batch_taken(request, #taken, free, waiting_now(), paused, now)
+    gathered, more = batch_taken(request, #taken, free, (waiting_now()), paused, now)
     cut = cut or more
+  end
+  if rate and #taken > 0 then -- a batch is one start
+    tat = Rate.spent(rate, tat, batched and batch_size and math.ceil(#taken / batch_size) or #taken)
+    call('HSET', CONTROL, 'tat', int(tat))
   end
   if #taken > 0 then outage_took(taken[1], batch_token(request, 1)) end
   outage_end()
@@ -348,10 +375,11 @@ if not repeated then
     call('SET', REQUEST, request .. '\n' .. table.concat(stale, ' ') .. '\n' .. table.concat(taken, ' '), 'PX', int(4 * lease))
   end
   retain(now, keep, age, #ARGV + 100 + expired)
+  if limits.rate then Group.forget(now) end
 end
 
 local active = call('ZCARD', ACTIVE)
-local waiting = waiting_now()
+local waiting, grouped = waiting_now()
 
 -- next: the first of a job due, a lease ending, a hold lifted, a canary's turn, a batch gathered, or now if the claim was cut short.
 local next_at = due and due ~= '' and tonumber(due)
@@ -362,6 +390,16 @@ local canary = waiting > 0 and outage_next(now)
 if canary and (not next_at or canary < next_at) then next_at = canary end
 if gathered and (not next_at or gathered < next_at) then next_at = gathered end
 if redrive and (not next_at or redrive < next_at) then next_at = redrive end
+-- For who wants a free slot filled: when the rate, or else a group's limit, lets the next job start.
+local dry, idle = 0, want > 0 and (batched and batch_slots() or active) < most
+if rate and waiting > 0 and not paused and Rate.room(rate, tat, us) < 1 then
+  local at = Rate.next(rate, tat)
+  dry = math.max(at - now, 1)
+  if idle and (not next_at or at < next_at) then next_at = at end
+elseif grouped > 0 and not paused and idle then
+  local at = tonumber(call('ZRANGE', Group.key(':parked'), 0, 0, 'WITHSCORES')[2] or NEVER)
+  if at < NEVER and (looked or at > now) and (not next_at or at < next_at) then next_at = at end
+end
 if cut and waiting > 0 then next_at = now end
 -- What a relay has taken and not relayed by then is to be seen then.
 local outbox = outbox_filled and now or tonumber(settings[13])
@@ -377,7 +415,7 @@ end
 
 local out = {int(now), int(limit), int(active), int(waiting), paused and '1' or '0',
   next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(left),
-  int(most), outage_state(), down_event, outbox and outbox <= now and '1' or '0', step and '1' or '0', int(#stale)}
+  int(dry), int(most), outage_state(), down_event, outbox and outbox <= now and '1' or '0', step and '1' or '0', int(#stale)}
 for _, id in ipairs(stale) do out[#out + 1] = id end
 if #taken > 0 then
   local recs = call('HMGET', JOBS, unpack(taken))

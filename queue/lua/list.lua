@@ -73,29 +73,51 @@ local function zset(key, command, rank)
   end
 end
 
--- Positions are absolute: the number of entries ever taken from the head, and the index.
+-- Positions are absolute: the number of entries ever taken from the head, and the index. A
+-- priority's jobs without a group come first, then group by group: a cursor "p position[ group]".
 local function waiting()
-  local p, pos = string.match(cursor, '^(%d) (%-?%d+)$')
+  local p, pos, group = string.match(cursor, '^(%d) (%-?%d+) ?(.*)$')
   p, pos = tonumber(p or 1), tonumber(pos)
+  if group == '' then group = nil end
   local budget = most + 1000
-  while p <= 5 do
-    local popped = tonumber(call('HGET', CONTROL, 'popped' .. p) or 0)
+  local grouped = tonumber(call('HGET', CONTROL, 'grouped') or 0) > 0
+
+  -- from adds what is in one list; it returns false when the page or what one call may look at is full.
+  local function from(key, g, popped)
     local i = math.max((pos or popped) - popped, 0)
+    pos = nil
     while true do
-      local ids = call('LRANGE', WAITING[p], i, i + most - 1)
+      local ids = call('LRANGE', key, i, i + most - 1)
       for _, id in ipairs(ids) do
-        if full() or budget == 0 then
-          out[1] = p .. ' ' .. int(popped + i)
-          return
+        if full() or budget <= 0 then
+          out[1] = p .. ' ' .. int(popped + i) .. (g and ' ' .. g or '')
+          return false
         end
         local rec = call('HGET', JOBS, id)
-        if place(id, rec) == 'W' and tonumber(string.sub(rec, 2, 2)) == p then add(id, rec, '') end
+        if stands(id, rec, p, g) then add(id, rec, '') end
         i = i + 1
         budget = budget - 1
       end
-      if #ids < most then break end
+      if #ids < most then return true end
     end
-    p, pos = p + 1, nil
+  end
+
+  while p <= 5 do
+    if not group and not from(WAITING[p], nil, tonumber(call('HGET', CONTROL, 'popped' .. p) or 0)) then return end
+    local after = group and '[' .. group or '-'
+    while grouped do
+      local g = call('ZRANGEBYLEX', Group.key(''), after, '+', 'LIMIT', 0, 1)[1]
+      if not g then break end
+      if g ~= group then pos = nil end
+      if budget <= 0 then
+        out[1] = p .. ' 0 ' .. g
+        return
+      end
+      budget = budget - 1
+      if not from(Group.list(p, g), g, tonumber(call('HGET', Group.key(':popped'), p .. ' ' .. g) or 0)) then return end
+      after = '(' .. g
+    end
+    p, pos, group = p + 1, nil, nil
   end
 end
 

@@ -6,8 +6,9 @@
 --   2 blobs      hash  id -> data too large to be copied at every step
 --   3 results    hash  id -> what a succeeded handler answered
 --   4 attempts   hash  id -> history, a JSON object a line, oldest first
---   5 leases     hash  id -> "token started consumer[ h<ms>][ c]"; h: its handler
---                holds it, and each call extends it by so long; c: cancel requested
+--   5 leases     hash  id -> "token started consumer[ g<group>][ h<ms>][ c]"; g: whose
+--                jobs it counts among; h: its handler holds it, and each call
+--                extends it by so long; c: cancel requested
 --   6 active     zset  id by the end of its lease, ms
 --   7 scheduled  zset  id by when it is due, ms
 --   8 dead       zset  id by when it died, ms
@@ -22,6 +23,7 @@
 --                endings, outbox, troubles: see after.lua
 --  17 request    what the last request of this kind answered, so that a
 --                repeated one gets the same answer (push, exchange)
+-- Jobs of a group wait in lists of their own: see groups.lua for their keys.
 --
 -- A record is "SPB failed lost enqueued wait[ started finished status]\n
 -- options\ndata": S the state (q queued, s succeeded, c cancelled, d dead), P
@@ -42,9 +44,10 @@ local REPORTS, REQUEST = KEYS[16], KEYS[17]
 
 local call = redis.call
 
+-- clock returns the time in ms, and the same in µs.
 local function clock()
   local t = call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  return t[1] * 1000 + math.floor(t[2] / 1000), t[1] * 1000000 + t[2]
 end
 
 -- int writes a whole number. Most are written many times in a call, and a float's format is dear.
@@ -140,18 +143,6 @@ local function lower_due(ms)
   return true
 end
 
--- enqueue_waiting puts a job at the end of its list.
-local function enqueue_waiting(id, p)
-  return call('RPUSH', WAITING[p], id)
-end
-
--- enqueue_first puts a job back at the head of its list. popped counts the
--- entries ever taken from a list's head, so that cursors keep their place.
-local function enqueue_first(id, p)
-  call('LPUSH', WAITING[p], id)
-  call('HINCRBY', CONTROL, 'popped' .. p, -1)
-end
-
 -- cancelling says of a lease whether its job was called off.
 local function cancelling(held)
   return held and string.find(held, '^%S+ %d+ %S+.* c$') ~= nil
@@ -160,7 +151,7 @@ end
 -- handed returns of a lease that a handler holds how long each of its calls
 -- extends it, in ms; nil if a dispatcher holds it.
 local function handed(held)
-  local ms = held and string.match(held, '^%S+ %d+ %S+ h(%d+)')
+  local ms = held and string.match(held, '^%S+ %d+ %S+.- h(%d+)')
   return ms and tonumber(ms)
 end
 

@@ -32,22 +32,26 @@ elseif ARGV[1] == 'f' then
   return answered(int(drop_finished(n)) .. (n == most and ' 1' or ' 0'))
 else
   local seen = {}
+  local function take(popped, p, g)
+    for i, rec in ipairs(call('HMGET', JOBS, unpack(popped))) do
+      local id = popped[i]
+      if not seen[id] and stands(id, rec, p, g) then
+        seen[id] = true
+        ids[#ids + 1] = id
+      else
+        passed_over(g)
+      end
+    end
+  end
   for p = 5, 1, -1 do
     local popped = most > 0 and call('LPOP', WAITING[p], most)
     if popped then
       call('HINCRBY', CONTROL, 'popped' .. p, #popped)
       most = most - #popped
-      for i, rec in ipairs(call('HMGET', JOBS, unpack(popped))) do
-        local id = popped[i]
-        if not seen[id] and place(id, rec) == 'W' and tonumber(string.sub(rec, 2, 2)) == p then
-          seen[id] = true
-          ids[#ids + 1] = id
-        else
-          call('HINCRBY', CONTROL, 'wstale', -1)
-        end
-      end
+      take(popped, p)
     end
   end
+  if most > 0 and tonumber(call('HGET', CONTROL, 'grouped') or 0) > 0 then most = Group.purge(most, take) end
   more = most == 0
 end
 if ARGV[1] ~= 'd' then unique_forget(ids) end -- the dead hold no keys

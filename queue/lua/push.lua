@@ -16,6 +16,7 @@ local now = clock()
 local enqueued = int(now)
 local out = {enqueued}
 local fields, blobs, lists = {}, {}, {{}, {}, {}, {}, {}}
+local later = {} -- jobs of groups, in the order they came: a table a list
 local earliest
 local wake = false
 local expires = false
@@ -34,6 +35,7 @@ for i = 6, #ARGV, 6 do
     if string.sub(when, 1, 1) == '@' then wait = wait - now end
     if wait < 0 then wait = 0 end
   end
+  local g = Group.among(body, 1)
   local answer, listed, as, take = 'n', false, '', nil
   local unique = #fresh > 1 and string.sub(fresh, 2)
   if unique then
@@ -76,10 +78,10 @@ for i = 6, #ARGV, 6 do
         unburied({id})
       elseif at ~= 'W' then
         call('HINCRBY', CONTROL, 'fstale', 1)
-      elseif wait == 0 and was == p then
+      elseif wait == 0 and was == p and group_of(rec) == g then
         listed = true -- it keeps its place
       else
-        call('HINCRBY', CONTROL, 'wstale', 1)
+        left_over(rec)
       end
       call('HDEL', RESULTS, id)
       call('HDEL', ATTEMPTS, id)
@@ -98,6 +100,13 @@ for i = 6, #ARGV, 6 do
     if wait > 0 then
       call('ZADD', SCHEDULED, int(now + wait), id)
       if not earliest or now + wait < earliest then earliest = now + wait end
+    elseif not listed and g then
+      local key = p .. g
+      if not later[key] then
+        later[key] = {p = p, g = g}
+        later[#later + 1] = later[key]
+      end
+      table.insert(later[key], id)
     elseif not listed then
       lists[p][#lists[p] + 1] = id
     end
@@ -107,16 +116,19 @@ for i = 6, #ARGV, 6 do
 end
 flush()
 
+local behind = false -- there were jobs waiting before
 for p = 1, 5 do
   local n = #lists[p]
   if n > 0 then
-    if call('RPUSH', WAITING[p], unpack(lists[p])) == n then
-      wake = true
-    else
-      local woke = tonumber(call('HGET', CONTROL, 'woke') or 0)
-      wake = wake or now - woke >= tonumber(ARGV[4]) or now < woke
-    end
+    if call('RPUSH', WAITING[p], unpack(lists[p])) == n then wake = true else behind = true end
   end
+end
+for _, ids in ipairs(later) do
+  if Group.add(ids.g, ids.p, ids) then wake = true else behind = true end
+end
+if behind and not wake then
+  local woke = tonumber(call('HGET', CONTROL, 'woke') or 0)
+  wake = now - woke >= tonumber(ARGV[4]) or now < woke
 end
 if earliest and lower_due(earliest) then wake = true end
 if expires then call('HSET', CONTROL, 'expiring', '1') end

@@ -46,7 +46,7 @@ local function again(id, body, blob)
   end
   call('HSET', JOBS, id, record('q', p, b, 0, 0, e, w, '', tail))
   unique_again(id, tail)
-  enqueue_waiting(id, p)
+  enqueue_waiting(id, p, tail)
 end
 
 -- A rate that was not made use of does not add up: a second's worth is made up for at most.

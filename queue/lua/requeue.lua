@@ -35,6 +35,6 @@ else
   call('HDEL', RESULTS, id)
   call('HSET', JOBS, id, record('q', p, b, 0, 0, e, w, '', tail))
 end
-enqueue_waiting(id, p)
+enqueue_waiting(id, p, rec)
 call('PUBLISH', ARGV[3], ARGV[4])
 return answered(at)

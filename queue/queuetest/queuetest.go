@@ -33,6 +33,7 @@ type Engine struct {
 func Run(t *testing.T, e Engine) {
 	tests := map[string]func(*env){}
 	for _, group := range []map[string]func(*env){
+		rateTests(), groupTests(),
 		pushTests(), onceTests(), uniqueTests(), expiryTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
 		leaseTests(), callbackTests(), retryTests(), deadTests(), redriveTests(), whyTests(), repeatTests(), adminTests(), listenTests(),
 		batchTests(), afterTests(),
