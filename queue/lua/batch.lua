@@ -61,10 +61,12 @@ local function batch_trim(taken)
   for i = #taken, keep + 1, -1 do
     local id = taken[i]
     local rec = call('HGET', JOBS, id)
+    local g = Group.held(call('HGET', LEASES, id))
     call('ZREM', ACTIVE, id)
     call('HDEL', LEASES, id)
     local p = rec and tonumber(string.match(rec, '^%l([1-5])') or '')
     if p then enqueue_first(id, p, rec) end -- a damaged record is left for fsck to report
+    if g then Group.ended(g) end
     taken[i] = nil
   end
 end

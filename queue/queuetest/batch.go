@@ -19,6 +19,7 @@ func batchTests() map[string]func(*env) {
 		"batch/begun and given up while jobs run":               batchToggled,
 		"batch/as large as they come":                           batchLarge,
 		"batch/no more data at once than is good":               batchBytes,
+		"batch/of groups":                                       batchGroups,
 		"batch/repeated requests":                               batchRepeated,
 		"batch/a paused type gathers nothing":                   batchPaused,
 	}
@@ -269,6 +270,36 @@ func batchBytes(v *env) {
 	}
 	if b := v.exchange(nil, 5); ids(b.Leases) != "f g" {
 		v.Fatalf("%s of %+v", ids(b.Leases), b)
+	}
+}
+
+// A batch has the jobs whose groups' turn it is. Those given back give their groups' slots back, too.
+func batchGroups(v *env) {
+	v.ok(v.q.Configure(v.ctx(), typ, queue.Settings{
+		Version: 1, Concurrency: 5, RetainCount: 1000, RetainAge: time.Hour, Batch: queue.BatchPolicy{Size: 4, MostBytes: 25_000}, Groups: queue.GroupLimits{Concurrency: 1},
+	}))
+	large := []byte(`"` + strings.Repeat("x", 10_000) + `"`)
+	var jobs []queue.Job
+	for i := range 3 {
+		for _, g := range []string{"a", "b", "c"} {
+			jobs = append(jobs, queue.Job{ID: fmt.Sprint(g, i), Group: g, Data: large})
+		}
+	}
+	v.push(jobs...)
+	ended := 0
+	for range 20 {
+		b := v.exchange(nil, 5)
+		if len(b.Leases) > 2 {
+			v.Fatalf("%s at once", ids(b.Leases))
+		}
+		v.healthy(typ)
+		for _, l := range b.Leases {
+			v.settle(end(l, queue.Done))
+			ended++
+		}
+	}
+	if s := v.stats(); ended != 9 || s.Active != 0 || s.Waiting != 0 {
+		v.Errorf("%d ended: %+v", ended, s)
 	}
 }
 
