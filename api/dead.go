@@ -50,7 +50,7 @@ func (a *API) deadGroups(r *request) error {
 
 // deadFilter reads the query parameters that choose dead jobs.
 func (r *request) deadFilter() (queue.DeadFilter, error) {
-	f := queue.DeadFilter{Fingerprint: r.query("fingerprint"), Error: r.query("error")}
+	f := queue.DeadFilter{Fingerprint: r.query("fingerprint"), Error: r.query("error"), Tag: r.query("tag")}
 	for name, at := range map[string]*time.Time{"after": &f.After, "before": &f.Before} {
 		if s := r.query(name); s != "" {
 			var err error

@@ -198,6 +198,15 @@ func TestRedrive(t *testing.T) {
 		t.Errorf("%+v", stopped)
 	}
 	w.get("/v1/types/email/redrives/" + r.ID).want(200)
+	w.put(emailJobs+"/vip", `{"data":{"id":"vip"},"tags":["vip"]}`).want(201)
+	w.settle(w.claim("vip"), queue.Bury, "dead", "it rained", nil)
+	if got := strings.Join(w.get(deadPath+"/export?tag=vip").exported(), " "); got != "vip" {
+		t.Errorf("exported %s", got)
+	}
+	if r := w.redrive(`{"tag":"vip"}`, 200); r.Count != 1 || r.Spec["tag"] != "vip" {
+		t.Errorf("%+v", r)
+	}
+	w.claim("vip")
 	if r := w.redrive(`{"ids":["other","nobody"]}`, 200); r.State != "done" || r.Count != 1 {
 		t.Errorf("%+v", r)
 	}

@@ -23,6 +23,7 @@ type rateView struct {
 type redriveSpec struct {
 	Fingerprint string          `json:"fingerprint,omitempty"`
 	Error       string          `json:"error,omitempty"`
+	Tag         string          `json:"tag,omitempty"`
 	After       string          `json:"after,omitempty"`
 	Before      string          `json:"before,omitempty"`
 	IDs         []string        `json:"ids,omitempty"`
@@ -55,7 +56,7 @@ func viewRedrive(r *queue.Redrive) redriveView {
 	s := r.Spec
 	v := redriveView{
 		ID: r.ID, State: r.State, Count: r.Count, Reason: r.Reason, By: r.By, StartedAt: timestamp(r.StartedAt), UpdatedAt: timestamp(r.UpdatedAt),
-		Spec: redriveSpec{Fingerprint: s.Fingerprint, Error: s.Error, After: shownTime(s.After), Before: shownTime(s.Before), IDs: s.IDs, Patch: s.Patch, Canary: s.Canary},
+		Spec: redriveSpec{Fingerprint: s.Fingerprint, Error: s.Error, Tag: s.Tag, After: shownTime(s.After), Before: shownTime(s.Before), IDs: s.IDs, Patch: s.Patch, Canary: s.Canary},
 	}
 	if s.Canary > 0 {
 		v.Canaries = &canariesView{r.Placed, r.Succeeded}
@@ -107,7 +108,7 @@ func (a *API) redriveDead(r *request) error {
 
 func (in *redriveSpec) spec() (queue.RedriveSpec, error) {
 	s := queue.RedriveSpec{
-		DeadFilter: queue.DeadFilter{Fingerprint: in.Fingerprint, Error: in.Error},
+		DeadFilter: queue.DeadFilter{Fingerprint: in.Fingerprint, Error: in.Error, Tag: in.Tag},
 		IDs:        in.IDs, Patch: in.Patch, Canary: in.Canary,
 	}
 	for _, t := range []struct {

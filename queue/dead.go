@@ -142,6 +142,8 @@ type DeadFilter struct {
 	Fingerprint string
 	// Error is a part of the last attempt's error, in letters of either case. At most 256 bytes.
 	Error string
+	// Tag that the job has.
+	Tag string
 	// After and Before are when they died, to the millisecond: from After on, and before Before.
 	After, Before time.Time
 }
@@ -153,6 +155,8 @@ func (f DeadFilter) Validate() error {
 		return invalid.Errorf("fingerprint", "must be one of a group: 16 hexadecimal digits, or other")
 	case len(f.Error) > 256:
 		return invalid.Errorf("error", "must be at most 256 bytes")
+	case len(f.Tag) > MaxTagLength:
+		return invalid.Errorf("tag", "must be at most %d bytes", MaxTagLength)
 	case !f.After.IsZero() && !f.Before.IsZero() && !f.After.Before(f.Before):
 		return invalid.Errorf("before", "must be later than after")
 	}
@@ -171,9 +175,10 @@ func (f DeadFilter) encode() (string, error) {
 	in := struct {
 		Fingerprint string `json:"fingerprint,omitempty"`
 		Error       string `json:"error,omitempty"`
+		Tag         string `json:"tag,omitempty"`
 		After       int64  `json:"after,omitempty"`
 		Before      int64  `json:"before,omitempty"`
-	}{Fingerprint: f.Fingerprint, Error: lower(f.Error)}
+	}{Fingerprint: f.Fingerprint, Error: lower(f.Error), Tag: f.Tag}
 	if !f.After.IsZero() {
 		in.After = f.After.UnixMilli()
 	}

@@ -84,13 +84,14 @@ func (c *deadListCmd) Run(env *environment) error {
 type deadFlags struct {
 	Fingerprint string `help:"Only those of this group; see dead groups."`
 	Error       string `help:"Only those whose last error has this in it, in letters of either case."`
+	Tag         string `help:"Only those that have this tag."`
 	After       string `help:"Only those that died then or later: RFC 3339, or Unix milliseconds." placeholder:"TIME"`
 	Before      string `help:"Only those that died before." placeholder:"TIME"`
 }
 
 func (f deadFlags) query() url.Values {
 	q := url.Values{}
-	for name, value := range map[string]string{"fingerprint": f.Fingerprint, "error": f.Error, "after": f.After, "before": f.Before} {
+	for name, value := range map[string]string{"fingerprint": f.Fingerprint, "error": f.Error, "tag": f.Tag, "after": f.After, "before": f.Before} {
 		if value != "" {
 			q.Set(name, value)
 		}

@@ -42,10 +42,22 @@ local function last_error(id)
   return good and type(line.error) == 'string' and line.error or ''
 end
 
+-- tagged says whether a job has a tag.
+local function tagged(id, tag)
+  local rec = call('HGET', JOBS, id)
+  local options = rec and string.match(rec, '^[^\n]*\n([^\n]+)\n')
+  if not options or not string.find(options, '"e":{', 1, true) then return false end
+  for _, t in ipairs(cjson.decode(options).e.t or {}) do
+    if t == tag then return true end
+  end
+  return false
+end
+
 -- wanted says whether a dead job is one that a filter (see DeadFilter in dead.go) lets through.
 local function wanted(filter, id, died)
   if filter.after and tonumber(died) < filter.after or filter.before and tonumber(died) >= filter.before then return false end
   if filter.fingerprint and call('HGET', BURIED, id) ~= filter.fingerprint then return false end
+  if filter.tag and not tagged(id, filter.tag) then return false end
   if filter.error and not string.find(string.lower(last_error(id)), filter.error, 1, true) then return false end
   return true
 end

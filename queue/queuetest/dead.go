@@ -28,6 +28,12 @@ func deadTests() map[string]func(*env) {
 func (v *env) dies(id string, status int, problem string) {
 	v.Helper()
 	v.push(queue.Job{ID: id, Priority: queue.Critical})
+	v.diesNow(id, status, problem)
+}
+
+// diesNow is dies for a job that waits already.
+func (v *env) diesNow(id string, status int, problem string) {
+	v.Helper()
 	l := v.claimOne(id)
 	v.settle(queue.Settlement{ID: id, Token: l.Token, Verdict: queue.Bury, Attempt: queue.Attempt{
 		N: l.Attempt, StartedAt: l.StartedAt.UnixMilli(), Outcome: "dead", Status: status, Error: problem,
@@ -237,7 +243,9 @@ func (v *env) filtered(f queue.DeadFilter, limit int) string {
 func deadFilters(v *env) {
 	v.configure(5)
 	for _, id := range []string{"a1", "b1", "a2", "b2", "a3"} {
-		v.dies(id, 500, map[byte]string{'a': "Out of memory at ", 'b': "It burnt at "}[id[0]]+id)
+		tags := map[string][]string{"b2": {"x", "vip"}, "a3": {"vip"}, "a1": {"vi"}}[id]
+		v.push(queue.Job{ID: id, Priority: queue.Critical, Tags: tags})
+		v.diesNow(id, 500, map[byte]string{'a': "Out of memory at ", 'b': "It burnt at "}[id[0]]+id)
 		time.Sleep(2 * time.Millisecond)
 	}
 	big := v.groups()[0]
@@ -251,6 +259,8 @@ func deadFilters(v *env) {
 			"b1 a1":          {Before: middle},
 			"a3 a2":          {After: middle, Error: "of memory"},
 			"":               {Fingerprint: "0123456789abcdef"},
+			"a3 b2":          {Tag: "vip"},
+			"b2":             {Tag: "vip", Error: "burnt"},
 		} {
 			if got := v.filtered(f, limit); got != want {
 				v.Errorf("%+v by %d: %q, want %q", f, limit, got, want)
