@@ -85,6 +85,14 @@ func TestChainOfThreeTypes(t *testing.T) {
 			t.Errorf("%d deliveries", n)
 		}
 	}
+	if out, stderr, code := run(t, []string{"DEETOO_URL=" + s.url, "DEETOO_TOKEN=" + s.token}, "push", "fetch", "1", "--then", "convert", "--then", `{"type":"alarm","data":"from the shell"}`,
+		"--callback-url", hook.url); code != 0 {
+		t.Fatalf("%d %s%s", code, out, stderr)
+	}
+	if last := toldIn[told](t, alarm.awaits(t, 2)); last.Parent.Type != "convert" || string(last.Data) != `"from the shell"` {
+		t.Errorf("alarm was told %+v", last)
+	}
+	hook.awaits(t, 2).verifies(t, secret)
 	// Nobody but the dispatcher pushes callbacks, and follow-ups are checked when they are pushed.
 	for path, body := range map[string]spec{
 		"/v1/types/deetoo.callback/jobs": {"data": 1},

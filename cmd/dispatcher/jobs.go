@@ -26,6 +26,7 @@ type pushCmd struct {
 	Header   map[string]string `placeholder:"NAME=VALUE" help:"Header to send with it. May be given again." mapsep:"none"`
 	Tag      []string          `help:"Tag. May be given again." sep:"none"`
 	uniqueFlags
+	followFlags
 	Once  string `name:"idempotency-key" placeholder:"KEY" help:"Push once, however often the same command is repeated within 24 hours: the answer is that of the first."`
 	Batch bool   `help:"Read whole jobs from standard input, an object a line: {\"data\":…,\"id\":…}."`
 	Group string `help:"The group whose turn the job waits for, such as a tenant."`
@@ -39,8 +40,8 @@ func (c *pushCmd) Run(env *environment) error {
 	}
 	path := typePath(c.Type, "jobs")
 	if c.Batch {
-		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 || c.TTL != 0 || c.Target != "" || len(c.Header) > 0 || len(c.Tag) > 0 || c.uniqueFlags != (uniqueFlags{}) {
-			return usageError{errors.New("with --batch, data, IDs and times are those of the lines")}
+		if c.Data != "" || c.ID != "" || c.When != "" || c.Delay != 0 || c.TTL != 0 || c.Target != "" || len(c.Header) > 0 || len(c.Tag) > 0 || c.uniqueFlags != (uniqueFlags{}) || c.followFlags.given() {
+			return usageError{errors.New("with --batch, data, IDs, times and what follows are those of the lines")}
 		}
 		return c.batch(env, cl, path)
 	}
@@ -82,6 +83,9 @@ func (c *pushCmd) Run(env *environment) error {
 		job["tags"] = c.Tag
 	}
 	c.uniqueFlags.fill(job)
+	if err := c.followFlags.fill(job); err != nil {
+		return err
+	}
 	body, err := json.Marshal(job)
 	if err != nil {
 		return err
