@@ -19,6 +19,7 @@ type whyView struct {
 	Ahead       *aheadView `json:"ahead,omitempty"`
 	ExpectedAt  timestamp  `json:"expected_at,omitzero"`
 	Slots       *slotsView `json:"slots,omitempty"`
+	Group       *standView `json:"group,omitempty"`
 	Fingerprint string     `json:"fingerprint,omitempty"`
 	SameFailure int        `json:"same_failure,omitempty"`
 }
@@ -36,6 +37,16 @@ type slotsView struct {
 	Oldest *oldestView `json:"oldest,omitempty"`
 }
 
+// standView is how the group of a waiting job stands.
+type standView struct {
+	Name   string `json:"name"`
+	Active int    `json:"active"`
+	Limit  int    `json:"limit,omitempty"`
+	// LimitedUntil is when its rate lets its next job start; absent if it does.
+	LimitedUntil timestamp `json:"limited_until,omitzero"`
+	GroupsBefore int       `json:"groups_before"`
+}
+
 // oldestView is the job that has run longest.
 type oldestView struct {
 	ID        string    `json:"id"`
@@ -49,6 +60,9 @@ func viewWhy(w *intake.Why) whyView {
 	}
 	if w.Sure != 0 {
 		v.Ahead = &aheadView{w.Ahead, map[queue.Sureness]string{queue.Exact: "exact", queue.About: "about", queue.AtLeast: "at_least"}[w.Sure]}
+	}
+	if t := w.Turn; t != nil {
+		v.Group = &standView{w.Job.Group, t.Active, t.Limit, timestamp(t.Until), t.Before}
 	}
 	if w.Job.State == queue.Waiting {
 		v.Slots = &slotsView{Taken: w.Active, Limit: w.Limit}

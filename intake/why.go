@@ -28,9 +28,11 @@ type Why struct {
 	By    string
 	// LastError of the job, or of the target.
 	LastError string
-	// Ahead is how many jobs go before it, and Sure how sure that is; 0: nothing is said of it.
+	// Ahead is how many jobs go before it, of its group if it has one, and Sure how sure that is; 0: nothing is said of it.
 	Ahead int
 	Sure  queue.Sureness
+	// Turn is how the group of a waiting job stands; nil if it has none.
+	Turn *queue.Turn
 	// Expected is about when it starts.
 	Expected time.Time
 	// Active of Limit slots are taken; Oldest is the job that has run longest, since OldestSince.
@@ -85,8 +87,8 @@ func explain(s *scene) (*Why, error) {
 // the way of all of the type's jobs comes before what stands in the way of this one.
 func (s *scene) waiting(w *Why) error {
 	w.Ahead, w.Sure, w.Active, w.Limit = s.Ahead, s.Sure, s.Slots, s.limit()
-	w.Oldest, w.OldestSince = s.Oldest, s.OldestSince
-	for _, check := range []check{paused, down, held, noSlot, gathering, nobodyThere, behind} {
+	w.Oldest, w.OldestSince, w.Turn = s.Oldest, s.OldestSince, s.Turn
+	for _, check := range []check{paused, down, held, noSlot, limited, gathering, nobodyThere, groupFull, groupLimited, behind} {
 		known, err := check(s, w)
 		if err != nil {
 			return err
@@ -185,6 +187,37 @@ func noSlot(s *scene, w *Why) (bool, error) {
 	return true, nil
 }
 
+// limited: the type's rate lets no job start.
+func limited(s *scene, w *Why) (bool, error) {
+	if s.Stats.Limited <= 0 {
+		return false, nil
+	}
+	w.Reason, w.Until = "rate", s.At.Add(s.Stats.Limited)
+	w.Text = fmt.Sprintf("Its type's rate is used up: the next job may start in %s.%s", span(s.Stats.Limited), s.aheadText())
+	s.expect(w)
+	return true, nil
+}
+
+// groupFull: as many jobs of its group run as may.
+func groupFull(s *scene, w *Why) (bool, error) {
+	if s.Turn == nil || s.Turn.Limit == 0 || s.Turn.Active < s.Turn.Limit {
+		return false, nil
+	}
+	w.Reason = "group_limit"
+	w.Text = fmt.Sprintf("Its group %s runs as many jobs as it may: %d of %d.%s", s.Job.Group, s.Turn.Active, s.Turn.Limit, s.aheadText())
+	return true, nil
+}
+
+// groupLimited: the group's rate lets none of its jobs start.
+func groupLimited(s *scene, w *Why) (bool, error) {
+	if s.Turn == nil || !s.Turn.Until.After(s.At) {
+		return false, nil
+	}
+	w.Reason, w.Until = "group_limit", s.Turn.Until
+	w.Text = fmt.Sprintf("The rate of its group %s is used up: its next job may start in %s.%s", s.Job.Group, span(s.Turn.Until.Sub(s.At)), s.aheadText())
+	return true, nil
+}
+
 // gathering: too few jobs for a batch wait for company.
 func gathering(s *scene, w *Why) (bool, error) {
 	left := s.Gather.Sub(s.At)
@@ -207,7 +240,11 @@ func nobodyThere(s *scene, w *Why) (bool, error) {
 
 func behind(s *scene, w *Why) (bool, error) {
 	w.Reason = "next"
-	w.Text = fmt.Sprintf("It is about to be taken: %d of %d slots are free.%s%s", s.limit()-s.Slots, s.limit(), s.limitText(), s.aheadText())
+	first := "It is about to be taken"
+	if s.Turn != nil && s.Ahead+s.Turn.Before > 0 {
+		w.Reason, first = "group_turn", "It waits for the turn of its group "+s.Job.Group
+	}
+	w.Text = fmt.Sprintf("%s: %d of %d slots are free.%s%s", first, s.limit()-s.Slots, s.limit(), s.limitText(), s.aheadText())
 	if s.typ.Target == registry.LocalTarget {
 		w.Text += " Only a program that has a function for its type can."
 	}
@@ -215,9 +252,9 @@ func behind(s *scene, w *Why) (bool, error) {
 	return true, nil
 }
 
-// expect adds about when the job starts, if that can be told.
+// expect adds about when the job starts, if that can be told: the type's pace says little of a group's.
 func (s *scene) expect(w *Why) {
-	if s.Pace <= 0 || s.Sure == 0 {
+	if s.Pace <= 0 || s.Sure == 0 || s.Turn != nil {
 		return
 	}
 	left := time.Duration(float64(s.Ahead+1) / s.Pace * float64(time.Second))
@@ -237,13 +274,24 @@ func (s *scene) aheadText() string {
 		return ""
 	}
 	word := map[queue.Sureness]string{queue.About: "about ", queue.AtLeast: "at least "}[s.Sure]
+	of, then := "", ""
+	if t := s.Turn; t != nil {
+		of = " of its group"
+		switch t.Before {
+		case 0:
+		case 1:
+			then = " About 1 other group is served before it."
+		default:
+			then = fmt.Sprintf(" About %d other groups are served before it.", t.Before)
+		}
+	}
 	switch {
 	case s.Ahead == 0:
-		return " It is the next."
+		return " It is the next" + of + "." + then
 	case s.Ahead == 1:
-		return " It waits behind " + word + "1 other."
+		return " It waits behind " + word + "1 other" + of + "." + then
 	}
-	return fmt.Sprintf(" It waits behind %s%d others.", word, s.Ahead)
+	return fmt.Sprintf(" It waits behind %s%d others%s.%s", word, s.Ahead, of, then)
 }
 
 // expiryText says until when it may start.

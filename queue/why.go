@@ -24,9 +24,11 @@ type Circumstances struct {
 	Dispatcher string
 	LeaseEnds  time.Time
 
-	// Ahead is how many jobs are taken before it, if it waits; Sure says how sure that is.
+	// Ahead is how many jobs are taken before it, if it waits, of its group if it has one; Sure says how sure that is.
 	Ahead int
 	Sure  Sureness
+	// Turn is how its group stands, if it waits and has one, else nil.
+	Turn *Turn
 	// Oldest is the ID of the job of the type that has run longest, since OldestSince; empty if none runs.
 	Oldest      string
 	OldestSince time.Time
@@ -42,6 +44,16 @@ type Circumstances struct {
 	// Fingerprint of its failure, if it is dead, and how many are dead of it, this one included.
 	Fingerprint string
 	SameFailure int
+}
+
+// Turn is how the group of a waiting job stands.
+type Turn struct {
+	// Active of the group's jobs run; Limit may, 0: any number.
+	Active, Limit int
+	// Until is when its rate lets its next job start; zero if it does.
+	Until time.Time
+	// Before is about how many groups are served before it; the jobs without one count as a group.
+	Before int
 }
 
 // Sureness of a number.
@@ -110,6 +122,16 @@ func (q *Queue) circumstances(ctx context.Context, typ, id string) (c *Circumsta
 	c.Slots, c.BatchSize = int(r.int()), int(r.int())
 	if gather := r.str(); gather != "" {
 		c.Gather = parseMs(gather)
+	}
+	active, most, dry, before := r.str(), r.str(), r.str(), r.str()
+	if active != "" {
+		c.Turn = &Turn{}
+		if _, err := fmt.Sscan(active+" "+most+" "+before, &c.Turn.Active, &c.Turn.Limit, &c.Turn.Before); err != nil {
+			return nil, false, fmt.Errorf("why: %w", err)
+		}
+		if dry != "" {
+			c.Turn.Until = parseMs(dry)
+		}
 	}
 	if r.err != nil {
 		return nil, false, fmt.Errorf("why: %w", r.err)

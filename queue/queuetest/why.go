@@ -15,6 +15,8 @@ func whyTests() map[string]func(*env) {
 		"why/who runs it, and what ran longest": whyRuns,
 		"why/dead of the same":                  whyDead,
 		"why/who listens":                       whyListeners,
+		"why/behind whom in a group":            whyGroups,
+		"why/a group's rate, a type's":          whyRates,
 	}
 }
 
@@ -57,6 +59,84 @@ func whyAhead(v *env) {
 	}
 	if c := v.circumstances("10199"); c.Ahead < 10_000 || c.Ahead > 10_001 || c.Sure != queue.AtLeast {
 		v.Errorf("very far behind: %d %d", c.Ahead, c.Sure)
+	}
+}
+
+func whyGroups(v *env) {
+	v.limit(1, queue.Rate{}, queue.GroupLimits{Concurrency: 1})
+	v.pushGroups("a/a1", "a/a2", "a/a3", "b/b1", "x1", "x2")
+	type place struct {
+		ahead int
+		sure  queue.Sureness
+		queue.Turn
+	}
+	is := func(when, id string, want place) {
+		v.Helper()
+		c := v.circumstances(id)
+		got := place{ahead: c.Ahead, sure: c.Sure}
+		if (c.Turn != nil) != (c.Job.Group != "") {
+			v.Fatalf("%s: %s of group %q: %+v", when, id, c.Job.Group, c.Turn)
+		}
+		if c.Turn != nil {
+			got.Turn = *c.Turn
+		}
+		if got != want {
+			v.Errorf("%s: %s: %+v, want %+v", when, id, got, want)
+		}
+	}
+	turn := func(active, before int) queue.Turn { return queue.Turn{Active: active, Limit: 1, Before: before} }
+
+	// The turns: x1 a1 b1 x2 a2 a3.
+	is("at first", "x1", place{0, queue.Exact, queue.Turn{}})
+	is("at first", "x2", place{1, queue.AtLeast, queue.Turn{}})
+	is("at first", "a1", place{0, queue.Exact, turn(0, 1)})
+	is("at first", "a3", place{2, queue.Exact, turn(0, 1)})
+	is("at first", "b1", place{0, queue.Exact, turn(0, 2)})
+	v.claimOne("x1")
+	is("after x1", "x2", place{2, queue.Exact, queue.Turn{}})
+	is("after x1", "a1", place{0, queue.Exact, turn(0, 0)})
+	is("after x1", "b1", place{0, queue.Exact, turn(0, 1)})
+	if got := ids(v.claim(2)); got != "a1 b1" {
+		v.Fatalf("claimed %s", got)
+	}
+	is("at the limit", "a2", place{0, queue.Exact, turn(1, 1)})
+	v.pushGroups("c/c1")
+	if got := ids(v.claim(100)); got != "x2 c1" {
+		v.Fatalf("claimed %s", got)
+	}
+	v.pushGroups("d/d1", "e/e1") // a comes back behind them
+	is("passed over", "a3", place{1, queue.Exact, turn(1, 2)})
+	is("the next", "d1", place{0, queue.Exact, turn(0, 0)})
+
+	v.push(queue.Job{ID: "a0", Group: "a", Priority: queue.High})
+	is("the more urgent", "a0", place{0, queue.Exact, turn(1, 0)})
+	is("behind an urgent one", "a3", place{2, queue.About, turn(1, 2)})
+	is("behind another's urgent one", "d1", place{0, queue.Exact, turn(0, 1)})
+	_, err := v.q.Cancel(v.ctx(), typ, "a2")
+	v.ok(err)
+	is("behind a left-over entry", "a3", place{2, queue.About, turn(1, 2)})
+	v.push(queue.Job{ID: "x3", Priority: queue.Low})
+	is("behind groups' urgent ones", "x3", place{5, queue.About, queue.Turn{}})
+}
+
+func whyRates(v *env) {
+	v.limit(1, queue.Rate{Limit: 3, Per: time.Hour, Burst: 3}, queue.GroupLimits{Rate: queue.Rate{Limit: 1, Per: time.Hour, Burst: 1}})
+	v.pushGroups("a/a1", "a/a2", "b/b1", "x1", "x2")
+	if c := v.circumstances("a2"); !c.Turn.Until.IsZero() || c.Turn.Limit != 0 || c.Stats.Limited != 0 {
+		v.Errorf("before any: %+v %+v", c.Turn, c)
+	}
+	if got := ids(v.claim(2)); got != "x1 a1" {
+		v.Fatalf("claimed %s", got)
+	}
+	if c := v.circumstances("a2"); c.Turn.Until.Before(c.At.Add(30*time.Minute)) || c.Turn.Until.After(c.At.Add(time.Hour)) || c.Turn.Active != 1 || c.Stats.Limited != 0 {
+		v.Errorf("a's is used up: %+v %+v", c.Turn, c)
+	}
+	if c := v.circumstances("b1"); !c.Turn.Until.IsZero() {
+		v.Errorf("b's is not: %+v", c.Turn)
+	}
+	v.claimOne("b1")
+	if c := v.circumstances("x2"); c.Turn != nil || c.Stats.Limited < 10*time.Minute {
+		v.Errorf("the type's is used up: %+v", c)
 	}
 }
 
