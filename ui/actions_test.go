@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"html"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +148,42 @@ func TestRegister(t *testing.T) {
 		wants(t, 422, `id="e-name"`, `id="e-target"`, "absolute http or https", `id="e-concurrency"`, "Must be 1 to 10,000", `id="e-headers"`, "Host is set by the dispatcher")
 	own := "whsec_" + strings.Repeat("QUFB", 10)
 	done(t, b, b.act("/ui/new-type", "name", "own", "target", "http://127.0.0.1:9000/", "secret", own), "/ui/types/own", "Registered.")
+}
+
+// What the form does not show stays as it is.
+func TestSettingsNotInTheForm(t *testing.T) {
+	s := newSite(t)
+	s.register("email", `"concurrency":4,"rate":{"limit":100,"per":"1m0s","burst":7},"groups":{"concurrency":2,"rate":{"limit":5,"per":"1s","burst":3}},
+		"outage":{"canary_min":"3s","canary_max":"2m"},"adaptive":{"min":2},"batch":{"size":50,"wait":"700ms","max_bytes":100000},
+		"answers":[{"status":"409","then":"done"},{"json":{"field":"error","equals":"closed"},"then":"dead"}],
+		"completion":"sync","callback_lease":"2m","max_retry_after":"2h","allow_targets":["https://*.example.org/in/"]`)
+	b := s.browse(s.token("admin"))
+	const path = "/ui/types/email/settings"
+	before, err := s.in.Type(t.Context(), auth.System(), "email")
+	must(t, err)
+	if before.Rate.Limit == 0 || before.Groups.Rate.Limit == 0 || before.Outage == nil || before.Adaptive == nil || before.Batch.Size == 0 || len(before.Answers) != 2 {
+		t.Fatalf("got %+v", before.View())
+	}
+	form := b.get(path)
+	form.wants(t, 200)
+	pairs := []string{"version", strconv.FormatInt(before.Version, 10)}
+	for _, name := range typeFields() {
+		if m := regexp.MustCompile(`name="` + regexp.QuoteMeta(name) + `"[^>]*? value="([^"]*)"`).FindStringSubmatch(form.body); m != nil {
+			pairs = append(pairs, name, html.UnescapeString(m[1]))
+		}
+	}
+	pairs = append(pairs, "retry.jitter", "on", "concurrency", "9")
+	done(t, b, b.act(path, pairs...), "/ui/types/email", "Settings saved")
+	after, err := s.in.Type(t.Context(), auth.System(), "email")
+	must(t, err)
+	if after.Concurrency != 9 || after.Version == before.Version {
+		t.Errorf("nothing was saved: %+v", after.View())
+	}
+	want, got := *before, *after
+	want.Concurrency, want.Version, want.UpdatedAt = got.Concurrency, got.Version, got.UpdatedAt
+	if got, want := jsonOf(t, got.View()), jsonOf(t, want.View()); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
 }
 
 func TestSettings(t *testing.T) {
