@@ -106,6 +106,15 @@ func (j *Jobs) List(ctx context.Context, typ string, state queue.State, cursor s
 	return in.Jobs(ctx, auth.System(), typ, state, cursor, limit)
 }
 
+// Tagged returns a page of the jobs of a type in a state that have a tag; see queue.Queue.ListTagged.
+func (j *Jobs) Tagged(ctx context.Context, typ string, state queue.State, tag, cursor string, limit int) (queue.Page, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return queue.Page{}, err
+	}
+	return in.TaggedJobs(ctx, auth.System(), typ, state, tag, cursor, limit)
+}
+
 // DeadGroups returns a page of a type's groups of dead jobs; see queue.Queue.ListDeadGroups.
 func (j *Jobs) DeadGroups(ctx context.Context, typ, cursor string, limit int) (queue.GroupPage, error) {
 	in, err := j.d.door()

@@ -46,9 +46,9 @@ func (a *API) listJobs(r *request) error {
 	}
 	var page queue.Page
 	if print := r.query("fingerprint"); print == "" {
-		page, err = a.intake.Jobs(r.ctx, r.who, typ, state, r.query("cursor"), limit)
+		page, err = a.intake.TaggedJobs(r.ctx, r.who, typ, state, r.query("tag"), r.query("cursor"), limit)
 	} else if err = checkDeadOnly(state, print); err == nil {
-		page, err = a.intake.DeadJobs(r.ctx, r.who, typ, queue.DeadFilter{Fingerprint: print}, r.query("cursor"), limit)
+		page, err = a.intake.DeadJobs(r.ctx, r.who, typ, queue.DeadFilter{Fingerprint: print, Tag: r.query("tag")}, r.query("cursor"), limit)
 	}
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,61 @@ func TestListInPages(t *testing.T) {
 	}
 }
 
+func TestJobsByTag(t *testing.T) {
+	w := newWorld(t).email()
+	for id, tags := range map[string]string{"a": `["vip","x"]`, "b": `["vi"]`, "c": `["vip"]`, "d": `[]`} {
+		w.put(emailJobs+"/"+id, `{"data":1,"tags":`+tags+`}`).want(201)
+	}
+	list := func(query string) string {
+		t.Helper()
+		var ids []string
+		for cursor, page := "", 0; page < 10; page++ {
+			var view struct {
+				Jobs       []shownJob
+				NextCursor string `json:"next_cursor"`
+			}
+			w.get(emailJobs + "?" + query + "&cursor=" + cursor).want(200).into(&view)
+			for _, j := range view.Jobs {
+				ids = append(ids, j.ID)
+			}
+			if cursor = view.NextCursor; cursor == "" {
+				slices.Sort(ids)
+				return strings.Join(ids, " ")
+			}
+		}
+		t.Fatal("the pages do not end")
+		return ""
+	}
+	for query, want := range map[string]string{
+		"tag=vip": "a c", "tag=vip&limit=1": "a c", "tag=vi": "b", "tag=VIP": "", "tag=": "a b c d", "state=scheduled&tag=vip": "",
+	} {
+		if got := list(query); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	for range 4 {
+		b, err := w.queue.Exchange(t.Context(), "email", nil, 1)
+		if err != nil || len(b.Leases) != 1 {
+			t.Fatal(b.Leases, err)
+		}
+		w.settle(&b.Leases[0], queue.Bury, "dead", "boom", nil)
+	}
+	var groups struct {
+		Groups []struct{ Fingerprint string }
+	}
+	w.get("/v1/types/email/dead/groups").want(200).into(&groups)
+	for query, want := range map[string]string{
+		"tag=vip": "a c", "tag=vip&fingerprint=" + groups.Groups[0].Fingerprint: "a c", "tag=vip&fingerprint=0123456789abcdef": "",
+	} {
+		if got := list("state=dead&" + query); got != want {
+			t.Errorf("dead, %s: %q, want %q", query, got, want)
+		}
+	}
+	if p := w.get(emailJobs+"?tag="+strings.Repeat("t", 65)).wantProblem(400, "invalid"); p.Field != "tag" {
+		t.Errorf("field %q", p.Field)
+	}
+}
+
 func TestDeadJobs(t *testing.T) {
 	w := newWorld(t).email()
 	for _, id := range []string{"a", "b"} {
@@ -235,6 +291,43 @@ func TestDeadJobs(t *testing.T) {
 		if p := w.post(emailJobs+"/purge"+query, "").wantProblem(400, "invalid"); p.Field != "state" {
 			t.Errorf("%s: field %q", query, p.Field)
 		}
+	}
+}
+
+func TestWhyInAGroup(t *testing.T) {
+	w := newWorld(t).email()
+	w.do(call{method: "PATCH", path: "/v1/types/email", body: `{"rate":{"limit":2,"per":"1h","burst":2},"groups":{"concurrency":1,"rate":{"limit":1,"per":"1h"}}}`, media: mediaMergePatch}).want(200)
+	for _, id := range []string{"a", "b", "c"} {
+		w.put(emailJobs+"/"+id, `{"data":1,"group":"acme"}`).want(201)
+	}
+	type view struct {
+		Reason, Why string
+		Until       time.Time
+		Ahead       struct{ Count int }
+		Group       *struct {
+			Name          string
+			Active, Limit int
+			LimitedUntil  time.Time `json:"limited_until"`
+			GroupsBefore  *int      `json:"groups_before"`
+		}
+	}
+	why := func(id string) (v view) {
+		t.Helper()
+		w.get(emailJobs + "/" + id + "/why").want(200).into(&v)
+		return v
+	}
+	if v := why("b"); v.Group == nil || v.Group.Name != "acme" || v.Group.Active != 0 || v.Group.Limit != 1 || !v.Group.LimitedUntil.IsZero() || v.Group.GroupsBefore == nil || v.Ahead.Count != 1 {
+		t.Errorf("at first: %+v", v)
+	}
+	l := w.claim("a")
+	if v := why("c"); v.Group.Active != 1 || v.Ahead.Count != 1 || time.Until(v.Group.LimitedUntil) < 30*time.Minute {
+		t.Errorf("its group is full: %+v", v)
+	}
+	w.settle(l, queue.Done, "", "", nil)
+	w.put(emailJobs+"/plain", `{"data":1}`).want(201)
+	w.claim("plain")
+	if v := why("b"); v.Reason != "rate" || time.Until(v.Until) < 20*time.Minute || v.Group.Active != 0 {
+		t.Errorf("the type's rate is used up: %+v", v)
 	}
 }
 

@@ -56,7 +56,7 @@ func (a *API) Routes() []Route {
 		{"GET", "/v1/stats", auth.JobsRead, "getStats", nil, a.allStats},
 
 		{"POST", jobs, auth.JobsWrite, "pushJobs", nil, a.pushJobs},
-		{"GET", jobs, auth.JobsRead, "listJobs", []string{"state", "fingerprint", "cursor", "limit"}, a.listJobs},
+		{"GET", jobs, auth.JobsRead, "listJobs", []string{"state", "fingerprint", "tag", "cursor", "limit"}, a.listJobs},
 		{"POST", jobs + "/purge", auth.JobsWrite, "purgeJobs", []string{"state"}, a.purgeJobs},
 		{"GET", job, auth.JobsRead, "getJob", nil, a.getJob},
 		{"PUT", job, auth.JobsWrite, "putJob", nil, a.putJob},

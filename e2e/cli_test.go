@@ -53,6 +53,11 @@ func TestCommandLine(t *testing.T) {
 	if out := s.ok("jobs", "list", "work", "--state=scheduled", "--limit=2"); !strings.Contains(out, "--cursor") {
 		t.Errorf("the list does not say how to go on: %s", out)
 	}
+	s.ok("push", "work", "4", "--id=marked", "--delay=1h", "--tag=import")
+	if out := s.ok("jobs", "list", "work", "--state=scheduled", "--tag=import"); !strings.Contains(out, "marked") || strings.Contains(out, "later") {
+		t.Errorf("jobs list by tag: %s", out)
+	}
+	s.ok("jobs", "cancel", "work", "marked")
 	const odd = "order-4/7%2F?x=1#%"
 	s.ok("push", "work", "5", "--delay=1h", "--id", odd)
 	if out := s.ok("jobs", "show", "work", odd); !strings.Contains(out, odd) {

@@ -111,9 +111,12 @@ func TestEveryMethodAsksForItsScope(t *testing.T) {
 		scope auth.Scope
 		call  func(who *auth.Identity) error
 	}{
-		"Push":       {auth.JobsWrite, func(who *auth.Identity) error { return errOf(w.Push(ctx, who, []queue.Job{job("email", "")})) }},
-		"CanPush":    {auth.JobsWrite, func(who *auth.Identity) error { return w.CanPush(ctx, who, "email") }},
-		"Job":        {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Job(ctx, who, "email", "j")) }},
+		"Push":    {auth.JobsWrite, func(who *auth.Identity) error { return errOf(w.Push(ctx, who, []queue.Job{job("email", "")})) }},
+		"CanPush": {auth.JobsWrite, func(who *auth.Identity) error { return w.CanPush(ctx, who, "email") }},
+		"Job":     {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Job(ctx, who, "email", "j")) }},
+		"TaggedJobs": {auth.JobsRead, func(who *auth.Identity) error {
+			return errOf(w.TaggedJobs(ctx, who, "email", queue.Dead, "vip", "", 0))
+		}},
 		"Jobs":       {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Jobs(ctx, who, "email", queue.Dead, "", 0)) }},
 		"Attempts":   {auth.JobsRead, func(who *auth.Identity) error { return errOf(w.Attempts(ctx, who, "email", "j")) }},
 		"Why":        {auth.JobsRead, func(who *auth.Identity) error { _, err := w.Why(ctx, who, "email", "j"); return err }},

@@ -135,6 +135,14 @@ func (in *Intake) Jobs(ctx context.Context, who *auth.Identity, typ string, stat
 	return in.opts.Queue.List(ctx, typ, state, cursor, limit)
 }
 
+// TaggedJobs returns a page of the jobs in a state that have a tag; see queue.Queue.ListTagged.
+func (in *Intake) TaggedJobs(ctx context.Context, who *auth.Identity, typ string, state queue.State, tag, cursor string, limit int) (queue.Page, error) {
+	if _, err := in.known(ctx, who, auth.JobsRead, typ); err != nil {
+		return queue.Page{}, err
+	}
+	return in.opts.Queue.ListTagged(ctx, typ, state, tag, cursor, limit)
+}
+
 // Cancel calls a job off; see queue.Queue.Cancel.
 func (in *Intake) Cancel(ctx context.Context, who *auth.Identity, typ, id string) (queue.State, error) {
 	if _, err := in.knownJob(ctx, who, auth.JobsWrite, typ, id); err != nil {

@@ -108,6 +108,24 @@ const MaxPage = 1000
 // newest first. The cursor is empty for the first page, then that of the page
 // before; it keeps its place while jobs come and go. limit is 1 to MaxPage; 0 means 50.
 func (q *Queue) List(ctx context.Context, typ string, state State, cursor string, limit int) (Page, error) {
+	return q.listState(ctx, typ, state, listOptions{}, cursor, limit)
+}
+
+// ListTagged is List of the jobs that have a tag; "" is all of them. A page looks at a bounded number
+// of jobs, so it may hold fewer than limit, or none, though there is a next.
+func (q *Queue) ListTagged(ctx context.Context, typ string, state State, tag, cursor string, limit int) (Page, error) {
+	f := DeadFilter{Tag: tag}
+	if err := f.Validate(); err != nil {
+		return Page{}, err
+	}
+	filter, err := f.encode()
+	if err != nil {
+		return Page{}, err
+	}
+	return q.listState(ctx, typ, state, listOptions{filter: filter}, cursor, limit)
+}
+
+func (q *Queue) listState(ctx context.Context, typ string, state State, o listOptions, cursor string, limit int) (Page, error) {
 	if limit == 0 {
 		limit = 50
 	}
@@ -117,13 +135,13 @@ func (q *Queue) List(ctx context.Context, typ string, state State, cursor string
 	if _, err := ParseState(string(state)); err != nil {
 		return Page{}, invalid.Errorf("state", "%s", strings.TrimPrefix(err.Error(), "state "))
 	}
-	page, _, err := q.list(ctx, typ, state, listOptions{}, cursor, limit)
+	page, _, err := q.list(ctx, typ, state, o, cursor, limit)
 	return page, err
 }
 
 // listOptions of list.
 type listOptions struct {
-	filter string // of dead jobs, as JSON; "" for all
+	filter string // a DeadFilter as JSON, of a tag alone unless the jobs are dead; "" for all
 	whole  bool   // with all of their data, and their histories
 }
 

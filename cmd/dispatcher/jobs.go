@@ -160,13 +160,18 @@ type jobsListCmd struct {
 	clientFlags
 	Type   string `arg:"" help:"Job type."`
 	State  string `enum:"waiting,scheduled,active,succeeded,cancelled,dead" default:"waiting" help:"waiting, scheduled, active, succeeded, cancelled or dead. Default: ${default}."`
+	Tag    string `help:"Only jobs that have this tag. A page may then be short, and not be the last."`
 	Limit  int    `default:"50" help:"How many. Default: ${default}."`
 	Cursor string `help:"Cursor of the page, as printed below the page before."`
 }
 
 // Run is called by kong.
 func (c *jobsListCmd) Run(env *environment) error {
-	return listJobs(env, c.clientFlags, c.Type, c.State, c.Limit, c.Cursor, url.Values{})
+	q := url.Values{}
+	if c.Tag != "" {
+		q.Set("tag", c.Tag)
+	}
+	return listJobs(env, c.clientFlags, c.Type, c.State, c.Limit, c.Cursor, q)
 }
 
 // listJobs prints a page of jobs; q may have further query parameters.

@@ -53,7 +53,7 @@ local function tagged(id, tag)
   return false
 end
 
--- wanted says whether a dead job is one that a filter (see DeadFilter in dead.go) lets through.
+-- wanted says whether a job, dead unless the filter is of a tag alone, is one that a filter (see DeadFilter in dead.go) lets through.
 local function wanted(filter, id, died)
   if filter.after and tonumber(died) < filter.after or filter.before and tonumber(died) >= filter.before then return false end
   if filter.fingerprint and call('HGET', BURIED, id) ~= filter.fingerprint then return false end

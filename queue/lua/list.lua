@@ -3,7 +3,7 @@
 -- KEYS  see the prelude
 -- ARGV  1 place (W, S, A, d, D: dead, oldest first, f: succeeded and cancelled), 2 at most so many,
 --       3 cursor ("" the first page), 4 letters of the states wanted of f ("s", "c", "sc"),
---       5 filter of dead jobs as JSON ("" all): see graves.lua. A page of it may have few jobs, or none, and not be the last,
+--       5 filter as JSON ("" all): see graves.lua; a tag of any jobs, else of dead ones. A page of it may have few jobs, or none, and not be the last,
 --       6 "1" for whole jobs: then a page also ends at 4 MiB
 -- Returns {next cursor ("" if this was the last page), then six a job: id, record, when due,
 --       lease end or died (ms, "" none), lease, last line of its history (whole: all), blob (whole, else "")}
@@ -94,7 +94,7 @@ local function waiting()
           return false
         end
         local rec = call('HGET', JOBS, id)
-        if stands(id, rec, p, g) then add(id, rec, '') end
+        if stands(id, rec, p, g) and (not filter or wanted(filter, id)) then add(id, rec, '') end
         i = i + 1
         budget = budget - 1
       end
@@ -135,7 +135,8 @@ local function finished()
       end
       local id, ms = string.match(entries[k], '^(%S+) (%d+)$')
       local rec = call('HGET', JOBS, id)
-      if rec and string.find(letters, string.sub(rec, 1, 1), 1, true) and finished_at(rec) == ms then add(id, rec, '') end
+      if rec and string.find(letters, string.sub(rec, 1, 1), 1, true) and finished_at(rec) == ms
+        and (not filter or wanted(filter, id)) then add(id, rec, '') end
       i = i - 1
       budget = budget - 1
     end

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,10 +21,82 @@ func listTests() map[string]func(*env) {
 		"list/a job and its left-over entry":    listLeftOver,
 		"list/many due in the same millisecond": listTies,
 	}
+	tests["list/tagged, bounded"] = listTaggedBounded
 	for _, s := range queue.States() {
+		tests["list/tagged, "+string(s)] = func(v *env) { listTagged(v, s) }
 		tests["list/while jobs come and go, "+string(s)] = func(v *env) { listMoving(v, s) }
 	}
 	return tests
+}
+
+// tagged lists the jobs that have a tag, in pages of so many.
+func (v *env) tagged(s queue.State, tag string, limit int) []queue.Job {
+	v.Helper()
+	var out []queue.Job
+	for cursor, pages := "", 0; ; pages++ {
+		p, err := v.q.ListTagged(v.ctx(), typ, s, tag, cursor, limit)
+		v.ok(err)
+		out = append(out, p.Jobs...)
+		if cursor = p.Next; cursor == "" {
+			return out
+		}
+		if len(p.Jobs) > limit || pages > 1000 {
+			v.Fatalf("%d jobs in a page of %d, the %dth", len(p.Jobs), limit, pages)
+		}
+	}
+}
+
+func listTagged(v *env, s queue.State) {
+	v.configure(1000)
+	const n = 40
+	for i := range n {
+		tags := []string{"x", "vip"}
+		switch {
+		case i%2 == 1:
+			tags = nil
+		case i%7 != 0:
+			tags = []string{"vi", "vip2"}
+		}
+		v.put(fmt.Sprintf("j%02d", i), s, tags...)
+	}
+	for _, limit := range []int{1, 2, 10, 50} {
+		got := v.tagged(s, "vip", limit)
+		slices.SortFunc(got, func(a, b queue.Job) int { return strings.Compare(a.ID, b.ID) })
+		if jobIDs(got) != "j00 j14 j28" || got[0].State != s || !slices.Contains(got[0].Tags, "vip") {
+			v.Errorf("by %d: %s", limit, jobIDs(got))
+		}
+		if got := v.tagged(s, "nobody's", limit); len(got) != 0 {
+			v.Errorf("by %d: %s", limit, jobIDs(got))
+		}
+		if got := v.tagged(s, "", limit); len(got) != n {
+			v.Errorf("by %d: %d of all", limit, len(got))
+		}
+	}
+	_, err := v.q.ListTagged(v.ctx(), typ, s, strings.Repeat("t", queue.MaxTagLength+1), "", 1)
+	if bad := (*invalid.Error)(nil); !errors.As(err, &bad) || bad.Field != "tag" {
+		v.Errorf("%v", err)
+	}
+}
+
+// listTaggedBounded: one call looks at so many jobs and no more, and those after it go on there.
+func listTaggedBounded(v *env) {
+	v.configure(1)
+	jobs := make([]queue.Job, 2500)
+	v.push(jobs...)
+	v.push(queue.Job{ID: "needle", Tags: []string{"vip"}})
+	for i := range jobs {
+		jobs[i] = queue.Job{Group: "g"}
+	}
+	v.push(jobs...)
+	v.push(queue.Job{ID: "in-g", Group: "g", Tags: []string{"vip"}}, queue.Job{ID: "in-h", Group: "h", Tags: []string{"vip"}})
+	p, err := v.q.ListTagged(v.ctx(), typ, queue.Waiting, "vip", "", 10)
+	v.ok(err)
+	if len(p.Jobs) != 0 || p.Next == "" {
+		v.Errorf("one call looked at more than it should: %s, next %q", jobIDs(p.Jobs), p.Next)
+	}
+	if got := jobIDs(v.tagged(queue.Waiting, "vip", 10)); got != "needle in-g in-h" {
+		v.Errorf("found %q", got)
+	}
 }
 
 // listMoving pages through a list while jobs before, on and behind the page

@@ -233,9 +233,9 @@ func (v *env) healthy(typ string) {
 }
 
 // put brings a new job into a state.
-func (v *env) put(id string, s queue.State) {
+func (v *env) put(id string, s queue.State, tags ...string) {
 	v.Helper()
-	j := queue.Job{ID: id, Data: []byte(`"old"`), Priority: queue.Critical}
+	j := queue.Job{ID: id, Data: []byte(`"old"`), Priority: queue.Critical, Tags: tags}
 	if s == queue.Scheduled {
 		j.Delay = time.Hour
 	}
