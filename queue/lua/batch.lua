@@ -41,7 +41,7 @@ end
 
 -- batch_token is the token of the ith job that a request gets.
 local function batch_token(request, i)
-  if not batch_size then return request .. '-' .. i end
+  if not batch_size then return request .. '-' .. int(i) end
   return request .. '-' .. math.ceil(i / batch_size) .. '.' .. i
 end
 

@@ -77,7 +77,7 @@ local function settle()
     local id, token, verdict = ids[i], ARGV[at + 1], ARGV[at + 2]
     local unsure = #verdict > 1
     if unsure then verdict = string.sub(verdict, 1, 1) end
-    local held, started = string.match(leases[i] or '', '^(%S+) (%d+)')
+    local held, started, marks = string.match(leases[i] or '', '^(%S+) (%d+) %S+(.*)$')
     local s, p, b, failed, lost, e, w, tail
     if recs[i] then s, p, b, failed, lost, e, w, tail = parse(recs[i]) end
     if held ~= token or settled[id] then
@@ -99,7 +99,7 @@ local function settle()
       settled[id] = true
       ended[#ended + 1] = id
       if batched then tokens[#tokens + 1] = token end
-      freed[#freed + 1] = Group.held(leases[i])
+      if marks ~= '' then freed[#freed + 1] = Group.held(leases[i]) end
       local cancel = verdict ~= 'd' and cancelling(leases[i])
       local line = ARGV[at + 5]
       local free = tell(at, started)
@@ -284,6 +284,7 @@ local function claim(n)
   local wstale, grouped = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
   local scores, held = {}, {}
   local seen = {}
+  local till, holder = int(now + lease), ' ' .. int(now) .. ' ' .. consumer
 
   -- take leases the job that an entry of a list stands for; false if it stands for none, or for one that has expired.
   local function take(id, p, g, rec)
@@ -299,10 +300,10 @@ local function claim(n)
       return false
     end
     taken[#taken + 1] = id
-    scores[#scores + 1] = int(now + lease)
+    scores[#scores + 1] = till
     scores[#scores + 1] = id
     held[#held + 1] = id
-    held[#held + 1] = batch_token(request, #taken) .. ' ' .. int(now) .. ' ' .. consumer .. (g and ' g' .. g or '')
+    held[#held + 1] = batch_token(request, #taken) .. holder .. (g and ' g' .. g or '')
     return true
   end
 
@@ -422,7 +423,7 @@ if #taken > 0 then
   local tokens = repeated and call('HMGET', LEASES, unpack(taken))
   for i, id in ipairs(taken) do
     local token = repeated and string.match(tokens[i] or '', '^%S*') or batch_token(request, i)
-    if recs[i] and string.sub(token, 1, #request + 1) == request .. '-' then
+    if recs[i] and (not repeated or string.sub(token, 1, #request + 1) == request .. '-') then
       out[#out + 1] = id
       out[#out + 1] = token
       out[#out + 1] = recs[i]

@@ -62,13 +62,16 @@ local function int(n)
   return s
 end
 
+-- Most counts have one digit, and to read a number is dear.
+local digits = {['0'] = 0, ['1'] = 1, ['2'] = 2, ['3'] = 3, ['4'] = 4, ['5'] = 5, ['6'] = 6, ['7'] = 7, ['8'] = 8, ['9'] = 9}
+
 -- parse returns state, list number, blob flag, failed, lost, enqueued, wait,
 -- and the tail of the record from its first newline on; nothing of a damaged one.
 local function parse(rec)
   local s, p, b, f, l, e, w = string.match(rec, '^(%l)([1-5])(%S) (%d+) (%d+) (%d+) (%d+)')
   local tail = string.find(rec, '\n', 1, true)
   if not s or not tail then return nil end
-  return s, tonumber(p), b, tonumber(f), tonumber(l), e, w, string.sub(rec, tail)
+  return s, digits[p], b, digits[f] or tonumber(f), digits[l] or tonumber(l), e, w, string.sub(rec, tail)
 end
 
 local function record(s, p, b, failed, lost, enqueued, wait, ending, tail)
@@ -78,6 +81,7 @@ end
 -- doubt returns a record's tail with or without the mark that nobody knows what
 -- became of the job's last attempt: a member "?" that comes first in its options.
 local function doubt(tail, unsure)
+  if not unsure and string.byte(tail, 2) == 10 then return tail end -- no options: most jobs
   local marked = string.sub(tail, 1, 6) == '\n{"?":'
   if marked == unsure then return tail end
   if not marked then
