@@ -18,6 +18,7 @@ if verdict == 'd' then
   if not handed(held) then
     local c = call('HMGET', CONTROL, 'outage', 'held', 'limit')
     local token, started = string.match(held, '^(%S+) (%d+)')
+    outage_load()
     outage_begin(c[1], c[2])
     outage_tell(delivery_of(token), false, tonumber(started), 'w', '', 0, tonumber(c[3] or 0), now)
     outage_end()

@@ -24,12 +24,17 @@ local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settin
 local batched = settings[8]
 if batched then batch_begin() end
 local expiring, expired = settings[12], 0
-local rate = Rate.of(settings[16])
+local rate = settings[16] and Rate.of(settings[16])
 local tat = rate and Rate.tat(call('HGET', CONTROL, 'tat'), us)
-local limits = Group.limits(settings[17])
+local limits = settings[17] and Group.limits(settings[17]) or {most = 0}
 
-outage_begin(settings[9], settings[10])
-adaptive_begin(settings[11], limit, batched)
+if settings[9] or settings[10] or settings[11] then
+  outage_load()
+  adaptive_load()
+  outage_begin(settings[9], settings[10])
+  adaptive_begin(settings[11], limit, batched)
+end
+local watched = outage or adaptive -- most types are not
 local redrive, canaries = tonumber(settings[14] or ''), settings[15] -- see redrives.lua; few types have any
 local step = false -- of the redrives: this consumer is to make the next
 
@@ -54,7 +59,7 @@ end
 -- The jobs of a batch tell of one delivery: the first speaks for all.
 local deliveries = {}
 local function tell(at, started)
-  if not outage and not adaptive then return nil end -- most types
+  if not watched then return nil end
   local class, took = string.match(ARGV[at + 8], '^(%l?)(%d*)$')
   local delivery = delivery_of(ARGV[at + 1])
   local again = deliveries[delivery]
@@ -182,7 +187,7 @@ local function reap()
   for _, id in ipairs(ids) do
     local held = call('HGET', LEASES, id)
     local token, started, holder = string.match(held or '- 0 -', '^(%S+) (%d+) (%S+)')
-    outage_lost(token, now)
+    if watched then outage_lost(token, now) end
     local rec = call('HGET', JOBS, id)
     call('ZREM', ACTIVE, id)
     call('HDEL', LEASES, id)
@@ -353,7 +358,8 @@ if not repeated then
     call('HSET', CONTROL, 'redrive', int(redrive))
   end
   local used = batched and batch_slots() or call('ZCARD', ACTIVE)
-  most = in_force(hold > now and math.min(limit, 1) or limit, used, now)
+  most = hold > now and math.min(limit, 1) or limit
+  if watched then most = in_force(most, used, now) end
   local n = math.min(want, most - used)
   if rate then n = math.min(n, Rate.room(rate, tat, us)) end
   local free = n
@@ -369,9 +375,11 @@ if not repeated then
     tat = Rate.spent(rate, tat, batched and batch_size and math.ceil(#taken / batch_size) or #taken)
     call('HSET', CONTROL, 'tat', int(tat))
   end
-  if #taken > 0 then outage_took(taken[1], batch_token(request, 1)) end
-  outage_end()
-  adaptive_end()
+  if watched then
+    if #taken > 0 then outage_took(taken[1], batch_token(request, 1)) end
+    outage_end()
+    adaptive_end()
+  end
   if #taken > 0 or #ARGV >= FIRST then
     call('SET', REQUEST, request .. '\n' .. table.concat(stale, ' ') .. '\n' .. table.concat(taken, ' '), 'PX', int(4 * lease))
   end
@@ -387,7 +395,7 @@ local next_at = due and due ~= '' and tonumber(due)
 local first = call('ZRANGE', ACTIVE, 0, 0, 'WITHSCORES')[2]
 if first and (not next_at or tonumber(first) < next_at) then next_at = tonumber(first) end
 if hold > now and waiting > 0 and (not next_at or hold < next_at) then next_at = hold end
-local canary = waiting > 0 and outage_next(now)
+local canary = watched and waiting > 0 and outage_next(now)
 if canary and (not next_at or canary < next_at) then next_at = canary end
 if gathered and (not next_at or gathered < next_at) then next_at = gathered end
 if redrive and (not next_at or redrive < next_at) then next_at = redrive end
@@ -416,7 +424,7 @@ end
 
 local out = {int(now), int(limit), int(active), int(waiting), paused and '1' or '0',
   next_at and int(math.max(next_at - now, 0)) or '-1', int(reaped), int(promoted), int(math.max(hold - now, 0)), int(left),
-  int(dry), int(most), outage_state(), down_event, outbox and outbox <= now and '1' or '0', step and '1' or '0', int(#stale)}
+  int(dry), int(most), watched and outage_state() or '', down_event, outbox and outbox <= now and '1' or '0', step and '1' or '0', int(#stale)}
 for _, id in ipairs(stale) do out[#out + 1] = id end
 if #taken > 0 then
   local recs = call('HMGET', JOBS, unpack(taken))

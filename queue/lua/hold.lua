@@ -8,6 +8,7 @@ if known then return known end
 
 local now = clock()
 local c = call('HMGET', CONTROL, 'outage', 'held')
+outage_load()
 outage_begin(c[1], c[2] or '{"w":""}')
 if ARGV[1] == '1' then
   if not down.s then outage_open(ARGV[2], now) end

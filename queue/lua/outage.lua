@@ -18,187 +18,192 @@
 -- finds the target failing then costs nothing, nor does one that began before it closed.
 local outage, down
 local down_changed, down_event = false, ''
+local delivery_of, outage_begin, outage_end, outage_state, said, outage_open, outage_close, outage_over,
+  canary_failed, outage_tell, outage_lost, outage_limit, outage_took, outage_next, remember_held
 
--- delivery_of returns what the tokens of one delivery have in common; see batch.lua.
-local function delivery_of(token) return string.match(token, '^[^.]*') end
+-- outage_load makes the functions: few types need them.
+local function outage_load()
+  -- delivery_of returns what the tokens of one delivery have in common; see batch.lua.
+  function delivery_of(token) return string.match(token, '^[^.]*') end
 
--- outage_begin takes what control holds.
-local function outage_begin(settings, state)
-  if not settings and not state then return end
-  local share, of, refused, least, most = string.match(settings or '0.5 20 3 1000 60000', '^(%S+) (%d+) (%d+) (%d+) (%d+)$')
-  outage = {on = settings, share = tonumber(share), of = tonumber(of), refused = tonumber(refused), least = tonumber(least), most = tonumber(most)}
-  down = state and cjson.decode(state) or {w = ''}
-end
-
--- outage_end stores the state, if it changed.
-local function outage_end()
-  if not down_changed then return end
-  if not down.s and not down.r and not outage.on then
-    call('HDEL', CONTROL, 'held')
-  else
-    call('HSET', CONTROL, 'held', cjson.encode(down))
+  -- outage_begin takes what control holds.
+  function outage_begin(settings, state)
+    if not settings and not state then return end
+    local share, of, refused, least, most = string.match(settings or '0.5 20 3 1000 60000', '^(%S+) (%d+) (%d+) (%d+) (%d+)$')
+    outage = {on = settings, share = tonumber(share), of = tonumber(of), refused = tonumber(refused), least = tonumber(least), most = tonumber(most)}
+    down = state and cjson.decode(state) or {w = ''}
   end
-end
 
--- outage_state is the state for those who show it; '' if all is well.
-local function outage_state()
-  return down and (down.s or down.r) and cjson.encode(down) or ''
-end
+  -- outage_end stores the state, if it changed.
+  function outage_end()
+    if not down_changed then return end
+    if not down.s and not down.r and not outage.on then
+      call('HDEL', CONTROL, 'held')
+    else
+      call('HSET', CONTROL, 'held', cjson.encode(down))
+    end
+  end
 
--- said returns the error in a line of history.
-local function said(line)
-  return line ~= '' and cjson.decode(line).error or 'no reason was given'
-end
+  -- outage_state is the state for those who show it; '' if all is well.
+  function outage_state()
+    return down and (down.s or down.r) and cjson.encode(down) or ''
+  end
 
-local function outage_open(why, now)
-  down_event = 'opened'
-  -- A ramp that failed goes on where the canaries were.
-  down.i = down.i and math.min(down.i * 2, outage.most) or outage.least
-  down.s, down.e, down.n = now, why, now + down.i
-  down.w, down.q, down.c, down.r, down.b, down.k, down.x, down.o = '', nil, nil, nil, nil, nil, nil, nil
-end
+  -- said returns the error in a line of history.
+  function said(line)
+    return line ~= '' and cjson.decode(line).error or 'no reason was given'
+  end
 
-local function outage_close(now)
-  down_event = 'closed'
-  down.s, down.f, down.u, down.n, down.j = nil, nil, nil, nil, nil
-  down.r, down.b, down.k, down.x, down.o = 1, now, 0, 0, 1
-  -- CONTROL is "{prefix:type}:control", and neither of the two holds a colon.
-  local prefix, typ = string.match(CONTROL, '^{([^:]*):([^:]*)}:')
-  call('PUBLISH', prefix .. ':wake', typ)
-end
+  function outage_open(why, now)
+    down_event = 'opened'
+    -- A ramp that failed goes on where the canaries were.
+    down.i = down.i and math.min(down.i * 2, outage.most) or outage.least
+    down.s, down.e, down.n = now, why, now + down.i
+    down.w, down.q, down.c, down.r, down.b, down.k, down.x, down.o = '', nil, nil, nil, nil, nil, nil, nil
+  end
 
-local function outage_over()
-  down_event = 'recovered'
-  down.e, down.i, down.c, down.r, down.k, down.x, down.o = nil, nil, nil, nil, nil, nil, nil
-end
+  function outage_close(now)
+    down_event = 'closed'
+    down.s, down.f, down.u, down.n, down.j = nil, nil, nil, nil, nil
+    down.r, down.b, down.k, down.x, down.o = 1, now, 0, 0, 1
+    -- CONTROL is "{prefix:type}:control", and neither of the two holds a colon.
+    local prefix, typ = string.match(CONTROL, '^{([^:]*):([^:]*)}:')
+    call('PUBLISH', prefix .. ':wake', typ)
+  end
 
-local function canary_failed(why, now, pause)
-  down.p, down.c, down.j, down.e = down.c, nil, nil, why
-  down.i = math.min(down.i * 2, outage.most)
-  down.n = now + math.max(down.i, pause)
-end
+  function outage_over()
+    down_event = 'recovered'
+    down.e, down.i, down.c, down.r, down.k, down.x, down.o = nil, nil, nil, nil, nil, nil, nil
+  end
 
--- outage_tell takes note of what an attempt told of the target: its class is one
--- of queue.Health. It returns nil if the attempt is to be settled as it says, and
--- else, for one that costs nothing: 'canary', or 'held'. again says that another job of its
--- delivery has told already.
-local function outage_tell(delivery, again, started, class, line, pause, limit, now)
-  if not outage then return nil end
-  local bad = class == 'o' or class == 'f' or class == 'c'
-  if down.s then
-    local canary = down.c == delivery
-    if canary and not again then
+  function canary_failed(why, now, pause)
+    down.p, down.c, down.j, down.e = down.c, nil, nil, why
+    down.i = math.min(down.i * 2, outage.most)
+    down.n = now + math.max(down.i, pause)
+  end
+
+  -- outage_tell takes note of what an attempt told of the target: its class is one
+  -- of queue.Health. It returns nil if the attempt is to be settled as it says, and
+  -- else, for one that costs nothing: 'canary', or 'held'. again says that another job of its
+  -- delivery has told already.
+  function outage_tell(delivery, again, started, class, line, pause, limit, now)
+    if not outage then return nil end
+    local bad = class == 'o' or class == 'f' or class == 'c'
+    if down.s then
+      local canary = down.c == delivery
+      if canary and not again then
+        down_changed = true
+        if bad then
+          canary_failed(said(line), now, pause)
+        elseif class == '' then
+          down.c, down.j, down.n = nil, nil, now + down.i -- called off: it told nothing
+        else
+          outage_close(now)
+        end
+      end
+      return bad and ((canary or down.p == delivery) and 'canary' or 'held') or nil
+    elseif class == '' then
+      return nil
+    elseif down.b and started < down.b then
+      return bad and 'held' or nil
+    elseif again then
+      return nil
+    elseif down.r then
       down_changed = true
       if bad then
-        canary_failed(said(line), now, pause)
-      elseif class == '' then
-        down.c, down.j, down.n = nil, nil, now + down.i -- called off: it told nothing
-      else
-        outage_close(now)
+        down.x = down.x + 1
+        if down.x >= outage.share * down.r then
+          outage_open(said(line), now)
+          return 'held'
+        end
+      elseif class == 'w' then
+        down.k = down.k + 1
+        if down.k >= down.r then
+          down.r, down.k, down.x = down.r * 2, 0, 0
+          if down.r >= limit then outage_over() end
+        end
       end
+      return nil
+    elseif not outage.on or class == 'b' then
+      return nil
     end
-    return bad and ((canary or down.p == delivery) and 'canary' or 'held') or nil
-  elseif class == '' then
-    return nil
-  elseif down.b and started < down.b then
-    return bad and 'held' or nil
-  elseif again then
-    return nil
-  elseif down.r then
-    down_changed = true
+    local was, refused = down.w, down.q
+    down.w = string.sub(was .. (bad and '1' or '0'), -outage.of)
+    down.q = class == 'c' and (refused or 0) + 1 or nil
+    -- While all goes well nothing is written.
+    if down.w ~= was or down.q ~= refused then down_changed = true end
     if bad then
-      down.x = down.x + 1
-      if down.x >= outage.share * down.r then
+      local _, failed = string.gsub(down.w, '1', '')
+      if failed >= outage.share * outage.of or (down.q or 0) >= outage.refused then
         outage_open(said(line), now)
         return 'held'
       end
-    elseif class == 'w' then
-      down.k = down.k + 1
-      if down.k >= down.r then
-        down.r, down.k, down.x = down.r * 2, 0, 0
-        if down.r >= limit then outage_over() end
+    end
+    return nil
+  end
+
+  -- outage_lost: the lease of an attempt ended with its dispatcher.
+  function outage_lost(token, now)
+    if not down or not down.s or down.c ~= delivery_of(token) then return end
+    down_changed = true
+    canary_failed('the canary was lost with its dispatcher', now, 0)
+  end
+
+  -- outage_limit returns how many slots may be used at once, of a limit.
+  function outage_limit(limit, used, now)
+    if not down then return limit end
+    if down.s then
+      if down.f then
+        if not down.u or now < down.u then return 0 end
+        down.f, down.u, down.n, down_changed = nil, nil, now, true
       end
-    end
-    return nil
-  elseif not outage.on or class == 'b' then
-    return nil
-  end
-  local was, refused = down.w, down.q
-  down.w = string.sub(was .. (bad and '1' or '0'), -outage.of)
-  down.q = class == 'c' and (refused or 0) + 1 or nil
-  -- While all goes well nothing is written.
-  if down.w ~= was or down.q ~= refused then down_changed = true end
-  if bad then
-    local _, failed = string.gsub(down.w, '1', '')
-    if failed >= outage.share * outage.of or (down.q or 0) >= outage.refused then
-      outage_open(said(line), now)
-      return 'held'
-    end
-  end
-  return nil
-end
-
--- outage_lost: the lease of an attempt ended with its dispatcher.
-local function outage_lost(token, now)
-  if not down or not down.s or down.c ~= delivery_of(token) then return end
-  down_changed = true
-  canary_failed('the canary was lost with its dispatcher', now, 0)
-end
-
--- outage_limit returns how many slots may be used at once, of a limit.
-local function outage_limit(limit, used, now)
-  if not down then return limit end
-  if down.s then
-    if down.f then
-      if not down.u or now < down.u then return 0 end
-      down.f, down.u, down.n, down_changed = nil, nil, now, true
-    end
-    -- A canary that ended in another way (removed, concluded by a callback) told nothing.
-    if down.c and delivery_of(string.match(call('HGET', LEASES, down.j) or '', '^%S*')) ~= down.c then
-      down.c, down.j, down.n, down_changed = nil, nil, now + down.i, true
-    end
-    if down.c or now < down.n then return 0 end
-    return math.min(limit, used + 1)
-  elseif down.r then
-    local old, seen = 0, {}
-    if down.o then
-      for _, held in ipairs(call('HVALS', LEASES)) do
-        local token, started = string.match(held, '^(%S+) (%d+)')
-        local delivery = delivery_of(token or '')
-        if token and not seen[delivery] and (tonumber(started) < down.b or delivery == down.c) then
-          old, seen[delivery] = old + 1, true
+      -- A canary that ended in another way (removed, concluded by a callback) told nothing.
+      if down.c and delivery_of(string.match(call('HGET', LEASES, down.j) or '', '^%S*')) ~= down.c then
+        down.c, down.j, down.n, down_changed = nil, nil, now + down.i, true
+      end
+      if down.c or now < down.n then return 0 end
+      return math.min(limit, used + 1)
+    elseif down.r then
+      local old, seen = 0, {}
+      if down.o then
+        for _, held in ipairs(call('HVALS', LEASES)) do
+          local token, started = string.match(held, '^(%S+) (%d+)')
+          local delivery = delivery_of(token or '')
+          if token and not seen[delivery] and (tonumber(started) < down.b or delivery == down.c) then
+            old, seen[delivery] = old + 1, true
+          end
         end
+        if old == 0 then down.o, down_changed = nil, true end
       end
-      if old == 0 then down.o, down_changed = nil, true end
+      return math.min(limit, down.r + old)
     end
-    return math.min(limit, down.r + old)
+    return limit
   end
-  return limit
-end
 
--- outage_took notes which job was claimed: while the hold is open it is the canary.
-local function outage_took(id, token)
-  if down and down.s then down.j, down.c, down_changed = id, delivery_of(token), true end
-end
+  -- outage_took notes which job was claimed: while the hold is open it is the canary.
+  function outage_took(id, token)
+    if down and down.s then down.j, down.c, down_changed = id, delivery_of(token), true end
+  end
 
--- outage_next returns when a canary may go (ms), nil if that is not known or now.
-local function outage_next(now)
-  if not down or not down.s or down.c then return nil end
-  local at = down.n
-  if down.f then at = down.u end
-  return at and at > now and at or nil
-end
+  -- outage_next returns when a canary may go (ms), nil if that is not known or now.
+  function outage_next(now)
+    if not down or not down.s or down.c then return nil end
+    local at = down.n
+    if down.f then at = down.u end
+    return at and at > now and at or nil
+  end
 
--- remember_held keeps a line of an attempt that cost nothing: the last one only,
--- so that a long outage leaves the job's other attempts in its history.
-local function remember_held(id, line)
-  if line == '' then return end
-  line = string.gsub(line, '"outcome":"%a+"', '"outcome":"held"', 1)
-  local old = call('HGET', ATTEMPTS, id)
-  local last = old and string.match(old, '[^\n]*$')
-  if last and string.find(last, '^{"n":%d+,"started_at":%d+,"duration_ms":%d+,"outcome":"held"') then
-    call('HSET', ATTEMPTS, id, string.sub(old, 1, #old - #last) .. line)
-  else
-    remember(id, line)
+  -- remember_held keeps a line of an attempt that cost nothing: the last one only,
+  -- so that a long outage leaves the job's other attempts in its history.
+  function remember_held(id, line)
+    if line == '' then return end
+    line = string.gsub(line, '"outcome":"%a+"', '"outcome":"held"', 1)
+    local old = call('HGET', ATTEMPTS, id)
+    local last = old and string.match(old, '[^\n]*$')
+    if last and string.find(last, '^{"n":%d+,"started_at":%d+,"duration_ms":%d+,"outcome":"held"') then
+      call('HSET', ATTEMPTS, id, string.sub(old, 1, #old - #last) .. line)
+    else
+      remember(id, line)
+    end
   end
 end

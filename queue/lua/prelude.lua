@@ -44,6 +44,16 @@ local REPORTS, REQUEST = KEYS[16], KEYS[17]
 
 local call = redis.call
 
+-- lazy returns a table that make fills when it is first looked into. A script
+-- makes its functions anew at each call: those of few types are made for these only.
+local function lazy(make)
+  return setmetatable({}, {__index = function(t, k)
+    setmetatable(t, nil)
+    make(t)
+    return t[k]
+  end})
+end
+
 -- clock returns the time in ms, and the same in µs.
 local function clock()
   local t = call('TIME')

@@ -35,7 +35,7 @@ for i = 6, #ARGV, 6 do
     if string.sub(when, 1, 1) == '@' then wait = wait - now end
     if wait < 0 then wait = 0 end
   end
-  local g = Group.among(body, 1)
+  local g = string.byte(body, 1) == 123 and Group.among(body, 1) or nil -- {
   local answer, listed, as, take = 'n', false, '', nil
   local unique = #fresh > 1 and string.sub(fresh, 2)
   if unique then
