@@ -25,9 +25,6 @@ type groupList struct {
 	group string
 }
 
-// ticket is how a parked list is named.
-func (l groupList) ticket() string { return strconv.Itoa(l.p) + " " + l.group }
-
 // lease takes note of a lease.
 func (g *groupChecker) lease(id, lease string) {
 	if g.leases == nil {

@@ -84,10 +84,10 @@ func callbackSilence(v *env) {
 		var l []queue.Lease
 		v.eventually("claimed", func() bool { l = v.claim(1); return len(l) == 1 })
 		fatalIf(v, l[0].Attempt != n || l[0].Lost != 0, "%+v", l[0])
-		v.accept(l[0], 400*time.Millisecond)
+		v.accept(l[0], 2*time.Second)
 		if n == 1 { // each call extends it
-			for range 6 {
-				time.Sleep(100 * time.Millisecond)
+			for range 5 {
+				time.Sleep(500 * time.Millisecond)
 				v.report(l[0], queue.Report{})
 				fatalIf(v, v.exchange(nil, 0).Reaped != 0, "reaped though it reported")
 			}
@@ -98,7 +98,7 @@ func callbackSilence(v *env) {
 		v.is(v.q.Conclude(v.ctx(), typ, "x", l[0].CallbackToken(), queue.Conclusion{Verdict: queue.Done}), queue.ErrEnded)
 		h := v.attempts("x")
 		want := map[int]string{1: "failed", 2: "dead"}[n]
-		if len(h) != n || h[n-1].Outcome != want || h[n-1].N != n || !strings.Contains(h[n-1].Error, "silent for 0.4 s") || h[n-1].Dispatcher != "first" || h[n-1].Status != 202 {
+		if len(h) != n || h[n-1].Outcome != want || h[n-1].N != n || !strings.Contains(h[n-1].Error, "silent for 2 s") || h[n-1].Dispatcher != "first" || h[n-1].Status != 202 {
 			v.Fatalf("%+v", h)
 		}
 	}
