@@ -44,7 +44,7 @@ func (v *env) report(l queue.Lease, r queue.Report) queue.Answer {
 func callbackHolds(v *env) {
 	v.configure(1)
 	v.pushIDs("a", "b")
-	short := v.open(queue.Options{Consumer: "short", Lease: 200 * time.Millisecond})
+	short := v.open(queue.Options{Consumer: "short", Lease: time.Second})
 	b, err := short.Exchange(v.ctx(), typ, nil, 1)
 	v.ok(err)
 	l := b.Leases[0]
@@ -60,7 +60,7 @@ func callbackHolds(v *env) {
 	if got, err := short.Renew(v.ctx(), typ, []*queue.Lease{&l}); err != nil || got[0] != queue.Lost {
 		v.Errorf("renewed: %c, %v", got, err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(1200 * time.Millisecond)
 	if b := v.exchange(nil, 5); len(b.Leases) != 0 || b.Reaped != 0 || b.Active != 1 || b.Waiting != 1 {
 		v.Fatalf("the slot was given away: %+v", b)
 	}

@@ -147,12 +147,12 @@ func expiryConcluded(v *env) {
 
 func expiryRunning(v *env) {
 	v.configure(10)
-	r := v.push(queue.Job{ID: "a", TTL: 200 * time.Millisecond}, queue.Job{ID: "b", TTL: 200 * time.Millisecond})
+	r := v.push(queue.Job{ID: "a", TTL: 2 * time.Second}, queue.Job{ID: "b", TTL: 2 * time.Second})
 	leases := v.claim(2)
 	if len(leases) != 2 || leases[0].ExpiresAt.IsZero() {
 		v.Fatalf("%+v", leases)
 	}
-	v.past(r[0].RunAt.Add(300 * time.Millisecond))
+	v.past(r[0].RunAt.Add(2100 * time.Millisecond))
 	v.settle(end(leases[0], queue.Done))
 	v.inState("a", queue.Succeeded)
 	// One given back is not started again.

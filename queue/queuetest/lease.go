@@ -88,7 +88,7 @@ func leaseLostTooOften(v *env) {
 func leaseRenew(v *env) {
 	v.configure(5)
 	v.pushIDs("a", "b")
-	short := v.open(queue.Options{Consumer: "short", Lease: 400 * time.Millisecond})
+	short := v.open(queue.Options{Consumer: "short", Lease: 1500 * time.Millisecond})
 	b, err := short.Exchange(v.ctx(), typ, nil, 2)
 	v.ok(err)
 	a, other := b.Leases[0], b.Leases[1]
