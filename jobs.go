@@ -177,3 +177,24 @@ func (j *Jobs) Why(ctx context.Context, typ, id string) (*intake.Why, error) {
 	}
 	return in.Why(ctx, auth.System(), typ, id)
 }
+
+// Workflow stores a group of jobs, of one registered type or several, and what is to be pushed when all of
+// them have ended; see queue.Workflow. Its ID, and those of its jobs, are made if they are missing and written into w. A repetition with the same ID
+// and content changes nothing, and returns the workflow as it is by then; with other content it is queue.ErrWorkflowExists.
+func (j *Jobs) Workflow(ctx context.Context, w *queue.Workflow) (*queue.Workflow, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, err
+	}
+	now, _, err := in.CreateWorkflow(ctx, auth.System(), "", w)
+	return now, err
+}
+
+// GetWorkflow returns a workflow as it is now, or queue.ErrNoWorkflow: it is kept for queue.WorkflowKept after its end.
+func (j *Jobs) GetWorkflow(ctx context.Context, id string) (*queue.Workflow, error) {
+	in, err := j.d.door()
+	if err != nil {
+		return nil, err
+	}
+	return in.Workflow(ctx, auth.System(), id)
+}

@@ -272,7 +272,11 @@ func (m *migration) copyHash(ctx context.Context, key string) error {
 			kv = kv[n:]
 		}
 		if cursor = next; cursor == 0 {
-			return nil
+			ttl, err := m.from.PTTL(ctx, key).Result() // workflows have one
+			if err == nil && ttl > 0 {
+				err = m.to.PExpire(ctx, key, ttl).Err()
+			}
+			return err
 		}
 	}
 }

@@ -62,6 +62,10 @@ func fillStore(t *testing.T, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	push(deetoo.Job{Type: "work", ID: "wait-1"}, deetoo.Job{Type: "work", ID: "wait-2", Priority: queue.Critical}, deetoo.Job{Type: "work", ID: "called-off"})
+	group := queue.Workflow{ID: "group", Jobs: []deetoo.Job{{Type: "work", Delay: time.Hour}}}
+	if _, err := d.Jobs().Workflow(ctx, &group); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := d.Jobs().Cancel(ctx, "work", "called-off"); err != nil {
 		t.Fatal(err)
 	}
@@ -122,13 +126,20 @@ func TestMigrateMovesEverything(t *testing.T) {
 	}
 	defer d.Shutdown(ctx)
 	after := dump(t, ctx, d)
-	if len(after) != len(before) || len(after) != 93 {
+	if len(after) != len(before) || len(after) != 94 {
 		t.Fatalf("%d jobs before, %d after", len(before), len(after))
 	}
 	for id, job := range before {
 		if after[id] != job {
 			t.Errorf("job %s\n was %.300s\n  is %.300s", id, job, after[id])
 		}
+	}
+
+	if w, err := d.Jobs().GetWorkflow(ctx, "group"); err != nil || w.State() != queue.WorkflowRunning || len(w.Jobs) != 1 {
+		t.Errorf("workflow %+v, %v", w, err)
+	}
+	if ttl, err := server.Client().PTTL(ctx, "{deetoo:@workflow:group}:record").Result(); err != nil || ttl < 24*time.Hour {
+		t.Errorf("the workflow is kept for %s, %v", ttl, err)
 	}
 
 	err = deetoo.New(deetoo.WithDataDir(dir), deetoo.WithLogger(slog.New(slog.DiscardHandler))).Start(ctx)

@@ -149,7 +149,7 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if d.relay, err = relay.New(relay.Options{Outbox: d.queue, Pusher: d.intake, Types: d.elsewhere, Logger: o.Logger}); err != nil {
+	if d.relay, err = relay.New(relay.Options{Outbox: d.queue, Pusher: d.intake, Workflows: d.queue, Types: d.elsewhere, Logger: o.Logger}); err != nil {
 		return err
 	}
 	poll := time.Second

@@ -72,6 +72,10 @@ func problemOf(err error) (p *problem, known bool) {
 		return newProblem("attempt-ended", queue.ErrEnded.Error()), true
 	case errors.Is(err, queue.ErrKeyReused):
 		return newProblem("idempotency-key-reused", queue.ErrKeyReused.Error()), true
+	case errors.Is(err, queue.ErrNoWorkflow):
+		return newProblem("unknown-workflow", queue.ErrNoWorkflow.Error()), true
+	case errors.Is(err, queue.ErrWorkflowExists):
+		return newProblem("workflow-exists", queue.ErrWorkflowExists.Error()), true
 	case errors.Is(err, queue.ErrNoRedrive):
 		return newProblem("unknown-redrive", queue.ErrNoRedrive.Error()), true
 	case errors.Is(err, queue.ErrRedriving):

@@ -85,6 +85,9 @@ func (a *API) Routes() []Route {
 		{"GET", plan + "/next", auth.SchedulesRead, "nextTicks", []string{"n"}, a.nextTicks},
 		{"GET", plan + "/firings", auth.SchedulesRead, "listFirings", nil, a.listFirings},
 
+		{"POST", "/v1/workflows", auth.JobsWrite, "createWorkflow", nil, a.createWorkflow},
+		{"GET", "/v1/workflows/{id}", auth.JobsRead, "getWorkflow", nil, a.getWorkflow},
+
 		{"POST", back + "/heartbeat", none, "callbackHeartbeat", nil, a.heartbeat},
 		{"POST", back + "/progress", none, "callbackProgress", nil, a.progress},
 		{"POST", back + "/log", none, "callbackLog", nil, a.log},

@@ -64,6 +64,8 @@ type jobView struct {
 	CallbackURL string       `json:"callback_url,omitempty"`
 	// Parent is the job that this one follows.
 	Parent *parentView `json:"parent,omitempty"`
+	// Workflow is the ID of that whose job this is.
+	Workflow string `json:"workflow,omitempty"`
 }
 
 // parentView names a job that another follows.
@@ -131,6 +133,9 @@ func viewJob(j *queue.Job) jobView {
 	}
 	if p := j.Parent; p != nil {
 		v.Parent = &parentView{Type: p.Type, ID: p.ID}
+	}
+	if m := j.Workflow; m != nil {
+		v.Workflow = m.ID
 	}
 	if p := j.Progress; p != nil {
 		v.Progress = &progressView{Number: p.Number, Total: p.Total, Message: p.Message, At: timestamp(p.At)}

@@ -30,12 +30,20 @@ type Parent struct {
 	ID   string `json:"i,omitempty"`
 }
 
+// Member says that a job is one of a workflow's.
+type Member struct {
+	// ID is the workflow's, and Index the job's place in its jobs, from 0.
+	ID    string `json:"i"`
+	Index int    `json:"n"`
+}
+
 // after is what follows a job, as its record's options hold it.
 type after struct {
 	Success     *follow  `json:"s,omitempty"`
 	Failure     *follow  `json:"f,omitempty"`
 	Then        []follow `json:"n,omitempty"`
 	CallbackURL string   `json:"u,omitempty"`
+	Workflow    *Member  `json:"w,omitempty"`
 }
 
 // follow is a job to be pushed later.
@@ -51,14 +59,14 @@ type follow struct {
 
 // follows reports whether anything follows the job.
 func (j *Job) follows() bool {
-	return j.OnSuccess != nil || j.OnFailure != nil || len(j.Then) > 0 || j.CallbackURL != ""
+	return j.OnSuccess != nil || j.OnFailure != nil || len(j.Then) > 0 || j.CallbackURL != "" || j.Workflow != nil
 }
 
 func afterOf(j *Job) *after {
 	if !j.follows() {
 		return nil
 	}
-	a := &after{Success: followOf(j.OnSuccess), Failure: followOf(j.OnFailure), CallbackURL: j.CallbackURL}
+	a := &after{Success: followOf(j.OnSuccess), Failure: followOf(j.OnFailure), CallbackURL: j.CallbackURL, Workflow: j.Workflow}
 	for i := range j.Then {
 		a.Then = append(a.Then, *followOf(&j.Then[i]))
 	}
@@ -80,7 +88,7 @@ func (a *after) fill(j *Job) {
 	if a == nil {
 		return
 	}
-	j.OnSuccess, j.OnFailure, j.CallbackURL = a.Success.job(), a.Failure.job(), a.CallbackURL
+	j.OnSuccess, j.OnFailure, j.CallbackURL, j.Workflow = a.Success.job(), a.Failure.job(), a.CallbackURL, a.Workflow
 	for i := range a.Then {
 		j.Then = append(j.Then, *a.Then[i].job())
 	}
@@ -148,7 +156,7 @@ func (j *Job) validateAfter() error {
 			return invalid.Errorf("", "must have at most %d follow-ups in all", MaxFollowUps)
 		}
 		alone := *f
-		alone.OnSuccess, alone.OnFailure, alone.Then, alone.CallbackURL = nil, nil, nil, ""
+		alone.OnSuccess, alone.OnFailure, alone.Then, alone.CallbackURL, alone.Workflow = nil, nil, nil, "", nil
 		err := alone.Validate()
 		if err == nil {
 			err = validateURL("callback_url", f.CallbackURL)

@@ -28,6 +28,10 @@ var (
 	// ErrRefused: our credentials or Redis's certificate are wrong. It matches
 	// ErrUnavailable, too: only a person can mend it, but that may happen at any time.
 	ErrRefused = fmt.Errorf("%w: it refuses us, or we it", ErrUnavailable)
+	// ErrNoWorkflow: there is no workflow of that ID, or no more.
+	ErrNoWorkflow = errors.New("no such workflow")
+	// ErrWorkflowExists: there is another workflow of that ID.
+	ErrWorkflowExists = errors.New("there is a workflow of that ID with other jobs")
 	// ErrNotEmpty: the type still has jobs.
 	ErrNotEmpty = errors.New("the type still has jobs")
 )

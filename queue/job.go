@@ -171,6 +171,8 @@ type Job struct {
 	CallbackURL string
 	// Parent is the job that this one follows. Set by the relay that pushes it.
 	Parent *Parent
+	// Workflow says whose the job is: its end counts there. Set by StartWorkflow.
+	Workflow *Member
 
 	// State is where the job is.
 	State State

@@ -19,6 +19,7 @@ const (
 // keyNames are the parts after the tag, in the order of the scripts' KEYS;
 // lua/prelude.lua says what each holds. Scripts that need it derive more,
 // which few types have: batches (lua/batch.lua), endings, outbox, troubles (lua/after.lua).
+// A workflow's keys are no type's, and have a hash tag of their own: see workflow.go.
 func keyNames() [keyCount]string {
 	return [keyCount]string{
 		"jobs", "blobs", "results", "attempts", "leases",

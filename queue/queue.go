@@ -130,6 +130,9 @@ func (q *Queue) Lease() time.Duration { return q.lease }
 // Consumer returns the name of this process in leases and attempts.
 func (q *Queue) Consumer() string { return q.consumer }
 
+// NewID makes an ID as Push does: a ULID.
+func (q *Queue) NewID() string { return q.entropy.newID() }
+
 // Ping reports whether Redis answers; an error matches ErrUnavailable.
 func (q *Queue) Ping(ctx context.Context) error { return Classify(q.client.Ping(ctx).Err()) }
 

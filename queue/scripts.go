@@ -20,6 +20,7 @@ type scripts struct {
 	report, conclude                        *redis.Script
 	deadGroups, purgeDead, hold, outbox     *redis.Script
 	redriveStart, redriveStop, why          *redis.Script
+	workflow, workflowCreate                *redis.Script
 }
 
 // loadScripts reads the scripts and puts the prelude before each. A real
@@ -73,6 +74,14 @@ func loadScripts(headers bool) (*scripts, error) {
 			text += string(b)
 		}
 		*script = redis.NewScript(text)
+	}
+	b, err := luaFiles.ReadFile("lua/workflow.lua") // no type's: it goes without the prelude
+	if err != nil {
+		return nil, err
+	}
+	s.workflowCreate, s.workflow = redis.NewScript(string(b)), redis.NewScript(string(b))
+	if headers {
+		s.workflow = redis.NewScript("#!lua flags=allow-oom\n" + string(b))
 	}
 	return s, nil
 }

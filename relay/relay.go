@@ -1,5 +1,5 @@
 // Package relay brings about what follows a job's end: its follow-ups, the next of its
-// chain, its callback. A job's type lives under one hash tag of the Redis, its followers under
+// chain, its callback, and the end of its workflow. A job's type lives under one hash tag of the Redis, its followers under
 // others, so the step that ends a job only notes in the type's outbox that it
 // did; a relay in each dispatcher takes these notes, pushes what follows, and takes them away. A relay
 // that dies in between is made up for by another, and every push has a key
@@ -34,10 +34,12 @@ type Pusher interface {
 	FollowUpDone(ctx context.Context, o queue.Once, j queue.Job)
 }
 
-// Options of a Relay. Outbox and Pusher are required.
+// Options of a Relay. Outbox, Pusher and Workflows are required.
 type Options struct {
 	Outbox Outbox
 	Pusher Pusher
+	// Workflows hear of the ends of their jobs.
+	Workflows Workflows
 	// Types are those whose outboxes nobody else in this process looks at, and
 	// which are looked at unasked: asked for anew each time. Default: none.
 	Types func() []string
@@ -52,6 +54,8 @@ func (o Options) Validate() error {
 		return invalid.Errorf("outbox", "is required")
 	case o.Pusher == nil:
 		return invalid.Errorf("pusher", "is required")
+	case o.Workflows == nil:
+		return invalid.Errorf("workflows", "is required")
 	}
 	return nil
 }
@@ -145,6 +149,7 @@ func (r *Relay) Run(ctx context.Context) {
 			for _, typ := range r.opts.Types() {
 				r.look(typ, time.Now())
 			}
+			r.resume(ctx)
 			unasked = time.Now().Add(poll/2 + rand.N(poll))
 		}
 		wait := time.Duration(0)
@@ -234,7 +239,7 @@ func (r *Relay) follow(ctx context.Context, e *queue.Ending) ([]step, error) {
 			return nil, err
 		}
 	}
-	return steps, nil
+	return steps, r.workflowJobEnded(ctx, e)
 }
 
 // putBack defers an ending. The error is that of the store alone.

@@ -107,7 +107,7 @@ func (w *world) FollowUpDone(ctx context.Context, o queue.Once, j queue.Job) {
 
 // relay runs a relay until the function it returns is called.
 func (w *world) relay() (r *Relay, stop func()) {
-	r, err := New(Options{Outbox: w, Pusher: w, Types: func() []string { return []string{"a", "b"} }})
+	r, err := New(Options{Outbox: w, Pusher: w, Workflows: w.q, Types: func() []string { return []string{"a", "b"} }})
 	must(w, err)
 	ctx, cancel := context.WithCancel(w.Context())
 	var wg sync.WaitGroup
@@ -317,7 +317,7 @@ func TestUnasked(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for want, o := range map[string]Options{"outbox": {}, "pusher": {Outbox: &world{}}} {
+	for want, o := range map[string]Options{"outbox": {}, "pusher": {Outbox: &world{}}, "workflows": {Outbox: &world{}, Pusher: &world{}}} {
 		if _, err := New(o); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}

@@ -3,7 +3,6 @@ package relay
 import (
 	"encoding/json"
 	"strings"
-	"time"
 
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -39,8 +38,6 @@ type envelope struct {
 }
 
 func outcomeOf(e *queue.Ending) Outcome {
-	const layout = "2006-01-02T15:04:05.000Z"
-	stamp := func(t time.Time) string { return t.UTC().Format(layout) }
 	j := &e.Job
 	return Outcome{
 		Type: j.Type, ID: j.ID, State: j.State, Attempts: j.Attempt, EnqueuedAt: stamp(j.EnqueuedAt), FinishedAt: stamp(j.FinishedAt),

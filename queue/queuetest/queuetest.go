@@ -36,7 +36,7 @@ func Run(t *testing.T, e Engine) {
 		rateTests(), groupTests(),
 		pushTests(), onceTests(), uniqueTests(), expiryTests(), orderTests(), replaceTests(), cancelTests(), listTests(),
 		leaseTests(), callbackTests(), retryTests(), deadTests(), redriveTests(), whyTests(), repeatTests(), adminTests(), listenTests(),
-		batchTests(), afterTests(),
+		batchTests(), afterTests(), workflowTests(),
 		outageTests(), adaptiveTests(),
 	} {
 		for name, test := range group {
