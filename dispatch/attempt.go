@@ -41,7 +41,8 @@ func (l *lane) start(leases []queue.Lease) {
 		j := &leases[i]
 		left := time.Until(j.Deadline) - l.margin()
 		if stopping || left <= 0 {
-			l.pending = append(l.pending, queue.Settlement{ID: j.ID, Token: j.Token, Verdict: queue.Release})
+			// What nobody knew of it before, nobody knows now.
+			l.pending = append(l.pending, queue.Settlement{ID: j.ID, Token: j.Token, Verdict: queue.Release, Unsure: j.Unsure})
 			continue
 		}
 		// Renewed when a third of the lease has gone, which with a repeated

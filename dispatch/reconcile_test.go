@@ -145,6 +145,45 @@ func TestReconcileAfterALostDispatcher(t *testing.T) {
 	}
 }
 
+// A dispatcher that gives such a job back untried, because it learnt of it too late, leaves the question open.
+func TestReconcileAfterALeaseThatCameTooLate(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.newType("a", 1, reconciled)
+		y := newTally(work(time.Hour))
+		n := w.node(y, (&endpoint{answers: []Reconciled{{}}}).asking)
+		id := w.push(queue.Job{Type: "a"})[0]
+		w.until("it runs", time.Minute, func() bool { return y.count(id) == 1 })
+		e := &endpoint{answers: []Reconciled{{State: FateDone}}}
+		heir := w.node(y, e.asking)
+		time.Sleep(time.Second)
+		n.link.set(always(refused))
+		n.silence()
+		// The answer that brings the job is lost, and comes when its lease is nearly over.
+		deafOnce := once("exchange", deaf)
+		var back atomic.Bool
+		heir.link.set(func(op string) fault {
+			if f := deafOnce(op); f != fine {
+				return f
+			}
+			if !back.Load() {
+				return refused
+			}
+			return fine
+		})
+		w.until("its lease was lost, and taken", 5*time.Minute, func() bool { j := w.get("a", id); return j.State == queue.Active && j.Lost == 1 })
+		time.Sleep(14500 * time.Millisecond)
+		if j := w.get("a", id); j.State != queue.Active || !j.Unsure || len(e.times()) != 0 {
+			t.Fatalf("asked %d times: %+v", len(e.times()), j)
+		}
+		back.Store(true)
+		w.until("it is done", 5*time.Minute, func() bool { return w.get("a", id).State == queue.Succeeded })
+		if y.count(id) != 1 || len(e.times()) != 1 {
+			t.Errorf("delivered %d times, asked %d", y.count(id), len(e.times()))
+		}
+		w.clean("a")
+	})
+}
+
 // A job that is cancelled, or whose dispatcher stops, while the endpoint is asked is let go at once.
 func TestReconcileEnds(t *testing.T) {
 	simulate(t, func(w *world) {
