@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/deetoo/deetoo/internal/redistest"
@@ -134,4 +137,34 @@ func TestFanInHappensOnceThoughDispatchersAreKilled(t *testing.T) {
 			t.Errorf("nothing came after workflow %d", i)
 		}
 	}
+}
+
+func TestWorkflowsOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := serve(t, inDir(dir))
+	for _, typ := range []string{"encode", "thumbnail", "publish"} {
+		s.register(typ, handle(t, nil).url, nil)
+	}
+	file := filepath.Join(dir, "video.json")
+	text, err := json.Marshal(fanOut("video", 4, spec{"on_success": spec{"type": "publish"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a repetition changes nothing
+		if out := s.ok("workflows", "create", file); !strings.Contains(out, `"video-3"`) {
+			t.Errorf("create: %s", out)
+		}
+	}
+	eventually(t, "it has succeeded", func() bool { return strings.Contains(s.ok("workflows", "show", "video"), `"state": "succeeded"`) })
+	s.becomes("publish", "video-success", "succeeded")
+	for _, wrong := range [][]string{{"show", "nothing"}, {"create", filepath.Join(dir, "none.json")}, {"create", os.DevNull}} {
+		if _, stderr, code := s.command(append([]string{"workflows"}, wrong...)...); code == 0 || stderr == "" {
+			t.Errorf("%v: %d %s", wrong, code, stderr)
+		}
+	}
+	s.stop()
 }

@@ -39,6 +39,7 @@ type cli struct {
 	Dead        deadCmd        `cmd:"" help:"Look at dead jobs, by how they failed; run them again, export or delete them."`
 	Types       typesCmd       `cmd:"" help:"List, show, register and change job types."`
 	Schedules   schedulesCmd   `cmd:"" help:"List, show, make, change, pause and run schedules."`
+	Workflows   workflowsCmd   `cmd:"" help:"Push jobs of any types together, and what follows when all have ended."`
 	Fsck        fsckCmd        `cmd:"" help:"Check that every job is in exactly one place and nothing is orphaned."`
 	Migrate     migrateCmd     `cmd:"" help:"Move an embedded store into a Redis."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running dispatcher whether it is alive; for containers."`

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -144,10 +142,8 @@ func (c *schedulesPutCmd) body() ([]byte, error) {
 		return json.Marshal(spec)
 	case len(spec) > 0:
 		return nil, usageError{errors.New("with --file, all settings belong into it")}
-	case c.File == "-":
-		return io.ReadAll(os.Stdin)
 	default:
-		return os.ReadFile(c.File)
+		return readFileOrInput(c.File)
 	}
 }
 
