@@ -18,10 +18,9 @@ import (
 // the receipts say what is known.
 func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job) ([]queue.Receipt, error) {
 	if len(jobs) > in.opts.MaxBatch {
-		return nil, invalid.Errorf("", "must be at most %d jobs in one request", in.opts.MaxBatch)
+		return nil, errTooMany(in.opts.MaxBatch)
 	}
 	var last string
-	followed := map[string]bool{}
 	for i := range jobs {
 		if typ := jobs[i].Type; i == 0 || typ != last {
 			if err := in.CanPush(ctx, who, typ); err != nil {
@@ -30,39 +29,61 @@ func (in *Intake) Push(ctx context.Context, who *auth.Identity, jobs []queue.Job
 			last = typ
 		}
 	}
-	receipts := make([]queue.Receipt, len(jobs))
-	valid := make([]queue.Job, 0, len(jobs))
-	index := make([]int, 0, len(jobs))
-	for i := range jobs {
-		err := in.Check(&jobs[i])
-		if err == nil {
-			if err = in.canFollow(ctx, who, &jobs[i], followed); !isInvalid(err) {
-				return nil, err
-			}
-		}
-		if err != nil {
-			receipts[i] = queue.Receipt{ID: jobs[i].ID, Err: err}
-			continue
-		}
-		valid = append(valid, jobs[i])
-		index = append(index, i)
+	chosen, err := in.sift(ctx, who, len(jobs), func(i int) (*queue.Job, error) { return &jobs[i], nil })
+	if err != nil || len(chosen.jobs) == 0 {
+		return chosen.receipts, err
 	}
-	if len(valid) == 0 {
-		return receipts, nil
-	}
-	pushed, err := in.opts.Queue.PushValid(ctx, valid...)
+	pushed, err := in.opts.Queue.PushValid(ctx, chosen.jobs...)
 	if pushed == nil && err != nil {
 		return nil, err
 	}
+	chosen.stored(pushed)
 	last = ""
 	for k, r := range pushed {
-		receipts[index[k]] = r
-		if typ := valid[k].Type; r.Err == nil && typ != last {
+		if typ := chosen.jobs[k].Type; r.Err == nil && typ != last {
 			in.opts.Wake(queue.Event{Type: typ})
 			last = typ
 		}
 	}
-	return receipts, err
+	return chosen.receipts, err
+}
+
+// sifted are the jobs of a call that may be stored, and the receipts of all: those of the others say why not.
+type sifted struct {
+	jobs     []queue.Job
+	index    []int // of the jobs among the receipts
+	receipts []queue.Receipt
+}
+
+// stored puts the receipts of the jobs that were pushed among the others.
+func (s *sifted) stored(pushed []queue.Receipt) {
+	for k, r := range pushed {
+		s.receipts[s.index[k]] = r
+	}
+}
+
+// sift asks of n items whether each may be stored: item returns the job, or why it is none. The error is for the call as a whole.
+func (in *Intake) sift(ctx context.Context, who *auth.Identity, n int, item func(i int) (*queue.Job, error)) (sifted, error) {
+	s := sifted{make([]queue.Job, 0, n), make([]int, 0, n), make([]queue.Receipt, n)}
+	followed := map[string]bool{}
+	for i := range n {
+		j, err := item(i)
+		if err == nil {
+			err = in.Check(j)
+		}
+		if err == nil {
+			if err = in.canFollow(ctx, who, j, followed); !isInvalid(err) {
+				return sifted{}, err
+			}
+		}
+		if err != nil {
+			s.receipts[i] = queue.Receipt{ID: j.ID, Err: err}
+			continue
+		}
+		s.jobs = append(s.jobs, *j)
+		s.index = append(s.index, i)
+	}
+	return s, nil
 }
 
 // CanPush returns nil if the caller may push jobs of the type and there is such

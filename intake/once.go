@@ -70,43 +70,21 @@ func (in *Intake) PushOnce(ctx context.Context, who *auth.Identity, typ string, 
 	if known != nil {
 		return recalled(known, memo)
 	}
-	receipts := make([]queue.Receipt, len(items))
-	valid := make([]queue.Job, 0, len(items))
-	index := make([]int, 0, len(items))
-	followed := map[string]bool{}
-	for i := range items {
-		err := items[i].Err
-		if err == nil {
-			err = in.Check(&items[i].Job)
-		}
-		if err == nil {
-			if err = in.canFollow(ctx, who, &items[i].Job, followed); !isInvalid(err) {
-				return nil, err
-			}
-		}
-		if err != nil {
-			receipts[i] = queue.Receipt{ID: items[i].Job.ID, Err: err}
-			continue
-		}
-		valid = append(valid, items[i].Job)
-		index = append(index, i)
+	chosen, err := in.sift(ctx, who, len(items), func(i int) (*queue.Job, error) { return &items[i].Job, items[i].Err })
+	if err != nil || len(chosen.jobs) == 0 {
+		return chosen.receipts, err
 	}
-	if len(valid) == 0 {
-		return receipts, nil
-	}
-	if once.Memo, err = memoOf(receipts); err != nil {
+	if once.Memo, err = memoOf(chosen.receipts); err != nil {
 		return nil, err
 	}
-	pushed, err := in.opts.Queue.PushOnce(ctx, once, valid...)
-	for k, r := range pushed {
-		receipts[index[k]] = r
-	}
+	pushed, err := in.opts.Queue.PushOnce(ctx, once, chosen.jobs...)
+	chosen.stored(pushed)
 	if err != nil {
 		// What was stored before it failed stays, and a repetition completes it.
 		return nil, err
 	}
 	in.opts.Wake(queue.Event{Type: typ})
-	return receipts, nil
+	return chosen.receipts, nil
 }
 
 // rejection is a job of a batch that was refused, as it is remembered.
