@@ -51,11 +51,8 @@ type jobInput struct {
 // A job may have a "group", too.
 func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	var in jobInput
-	if err := strictjson.Decode(data, &in); err != nil {
+	if err := strictjson.DecodeObject(data, &in); err != nil {
 		return queue.Job{}, err
-	}
-	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
-		return queue.Job{}, invalid.Errorf("", "must be an object")
 	}
 	j := queue.Job{Type: typ}
 	if in.Data == nil {
@@ -263,11 +260,8 @@ type legacyInput struct {
 // "id"?}; jobData.title is the job's title. The id may be a number.
 func DecodeLegacyJob(typ string, data []byte) (queue.Job, error) {
 	var in legacyInput
-	if err := strictjson.Decode(data, &in); err != nil {
+	if err := strictjson.DecodeObject(data, &in); err != nil {
 		return queue.Job{}, err
-	}
-	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
-		return queue.Job{}, invalid.Errorf("", "must be an object")
 	}
 	j := queue.Job{Type: typ, Data: in.JobData}
 	if in.JobData == nil {

@@ -1,7 +1,6 @@
 package intake
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,11 +28,8 @@ type workflowInput struct {
 // The data of its jobs may be absent. The error is an *invalid.Error.
 func DecodeWorkflow(data []byte) (*queue.Workflow, error) {
 	var in workflowInput
-	if err := strictjson.Decode(data, &in); err != nil {
+	if err := strictjson.DecodeObject(data, &in); err != nil {
 		return nil, err
-	}
-	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
-		return nil, invalid.Errorf("", "must be an object")
 	}
 	if len(in.Jobs) == 0 || len(in.Jobs) > queue.MaxWorkflowJobs {
 		return nil, invalid.Errorf("jobs", "must be 1 to %d", queue.MaxWorkflowJobs)

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -116,19 +115,26 @@ func DecodeSpec(name string, data []byte) (Spec, error) {
 		Spec
 		readOnly
 	}
-	if err := strictjson.Decode(data, &in); err != nil {
+	if err := strictjson.DecodeObject(data, &in); err != nil {
 		return Spec{}, err
 	}
-	if bytes.TrimLeft(data, " \t\r\n")[0] != '{' { // null
-		return Spec{}, invalid.Errorf("", "must be an object")
-	}
-	if name != "" {
-		if in.Name != "" && in.Name != name {
-			return Spec{}, invalid.Errorf("name", "must be %.80q or absent", name)
-		}
-		in.Name = name
+	if err := AgreeName(&in.Name, name); err != nil {
+		return Spec{}, err
 	}
 	return in.Spec, nil
+}
+
+// AgreeName gives a body the name of its address, which it may repeat but not
+// contradict: that is an *[invalid.Error]. An empty address leaves the naming to the body.
+func AgreeName(body *string, address string) error {
+	if address == "" {
+		return nil
+	}
+	if *body != "" && *body != address {
+		return invalid.Errorf("name", "must be %.80q or absent", address)
+	}
+	*body = address
+	return nil
 }
 
 // HasSecret reports whether the spec brings secrets of its own.

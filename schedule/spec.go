@@ -12,6 +12,7 @@ import (
 
 	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
+	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -72,17 +73,11 @@ func DecodeSpec(name string, data []byte) (Spec, error) {
 		Spec
 		readOnly
 	}
-	if err := strictjson.Decode(data, &in); err != nil {
+	if err := strictjson.DecodeObject(data, &in); err != nil {
 		return Spec{}, err
 	}
-	if bytes.TrimLeft(data, " \t\r\n")[0] != '{' { // null
-		return Spec{}, invalid.Errorf("", "must be an object")
-	}
-	if name != "" {
-		if in.Name != "" && in.Name != name {
-			return Spec{}, invalid.Errorf("name", "must be %.80q or absent", name)
-		}
-		in.Name = name
+	if err := registry.AgreeName(&in.Name, name); err != nil {
+		return Spec{}, err
 	}
 	return in.Spec, nil
 }
@@ -223,7 +218,4 @@ func (s *Schedule) Validate() error {
 	return err
 }
 
-func validName(name string) bool {
-	const chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-	return name != "" && len(name) <= 64 && strings.Trim(name, chars) == "" && !strings.ContainsAny(name[:1], "._-")
-}
+func validName(name string) bool { return queue.ValidateType(name) == nil }

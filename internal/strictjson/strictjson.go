@@ -68,6 +68,17 @@ var standard = newDecoder(Options{})
 // Decode decodes with the default options; see [Decoder.Decode].
 func Decode(data []byte, v any) error { return standard.Decode(data, v) }
 
+// DecodeObject is Decode for what must be an object: null, which leaves all fields zero, is refused as well.
+func DecodeObject(data []byte, v any) error {
+	if err := Decode(data, v); err != nil {
+		return err
+	}
+	if bytes.TrimLeft(data, " \t\r\n")[0] != '{' { // what is no JSON has been refused
+		return invalid.Errorf("", "must be an object")
+	}
+	return nil
+}
+
 // Valid checks with the default options; see [Decoder.Valid].
 func Valid(data []byte) error { return standard.Valid(data) }
 
