@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/deetoo/deetoo/intake"
@@ -128,7 +127,7 @@ func viewJob(j *queue.Job) jobView {
 		ID: j.ID, Type: j.Type, Title: j.Title, Group: j.Group, State: j.State, Priority: j.Priority, Data: j.Data,
 		RunAt: timestamp(j.RunAt), EnqueuedAt: timestamp(j.EnqueuedAt), StartedAt: timestamp(j.StartedAt), FinishedAt: timestamp(j.FinishedAt),
 		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Timeout: registry.Duration(j.Timeout), Lost: j.Lost,
-		LastError: j.LastError, Result: viewResult(j.Result), CancelRequested: j.CancelRequested, Accepted: j.Accepted, Unsure: j.Unsure,
+		LastError: j.LastError, Result: queue.ResultJSON(j.Result), CancelRequested: j.CancelRequested, Accepted: j.Accepted, Unsure: j.Unsure,
 		OnSuccess: viewFollow(j.OnSuccess), OnFailure: viewFollow(j.OnFailure), Then: viewChain(j.Then), CallbackURL: viewURL(j.CallbackURL),
 	}
 	if p := j.Parent; p != nil {
@@ -168,18 +167,6 @@ type progressView struct {
 type logView struct {
 	At   timestamp `json:"at"`
 	Text string    `json:"text"`
-}
-
-// viewResult shows what a handler answered: JSON as it is, anything else as a string.
-func viewResult(b []byte) json.RawMessage {
-	if len(b) == 0 {
-		return nil
-	}
-	if json.Valid(b) {
-		return b
-	}
-	s, _ := json.Marshal(strings.ToValidUTF8(string(b), "�")) // a string always can be written
-	return s
 }
 
 // receiptView answers for one pushed job.

@@ -10,6 +10,7 @@ package queue
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -204,6 +205,18 @@ type Job struct {
 	// logged: of the attempt that runs, else of the last one that said anything. Only from Get.
 	Progress *Progress
 	Log      []LogLine
+}
+
+// ResultJSON is a job's result as JSON: as it is, or else as a string; nil if there is none.
+func ResultJSON(result []byte) json.RawMessage {
+	if len(result) == 0 {
+		return nil
+	}
+	if json.Valid(result) {
+		return result
+	}
+	s, _ := json.Marshal(strings.ToValidUTF8(string(result), "\uFFFD")) // a string always can be written
+	return s
 }
 
 // Receipt answers for one pushed job.

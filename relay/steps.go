@@ -2,7 +2,6 @@ package relay
 
 import (
 	"encoding/json"
-	"strings"
 
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -41,20 +40,8 @@ func outcomeOf(e *queue.Ending) Outcome {
 	j := &e.Job
 	return Outcome{
 		Type: j.Type, ID: j.ID, State: j.State, Attempts: j.Attempt, EnqueuedAt: stamp(j.EnqueuedAt), FinishedAt: stamp(j.FinishedAt),
-		Result: asJSON(j.Result), Error: j.LastError, Status: e.Status,
+		Result: queue.ResultJSON(j.Result), Error: j.LastError, Status: e.Status,
 	}
-}
-
-// asJSON is a result as JSON: as it is, or else as a string.
-func asJSON(b []byte) json.RawMessage {
-	if len(b) == 0 {
-		return nil
-	}
-	if json.Valid(b) {
-		return b
-	}
-	s, _ := json.Marshal(strings.ToValidUTF8(string(b), "�")) // a string always can be written
-	return s
 }
 
 // stepsAfter says what is to be pushed now that a job has ended.

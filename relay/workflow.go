@@ -102,7 +102,7 @@ func (r *Relay) workflowJobEnded(ctx context.Context, e *queue.Ending) error {
 	if e.Job.Workflow == nil {
 		return nil
 	}
-	w, err := r.opts.Workflows.WorkflowJobEnded(ctx, e, queue.WorkflowDetail{Result: asJSON(e.Job.Result), Error: e.Job.LastError, Status: e.Status})
+	w, err := r.opts.Workflows.WorkflowJobEnded(ctx, e, queue.WorkflowDetail{Result: queue.ResultJSON(e.Job.Result), Error: e.Job.LastError, Status: e.Status})
 	if err != nil || w == nil {
 		return err
 	}
