@@ -5,7 +5,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -61,18 +60,12 @@ func (a *API) holdType(r *request) error {
 	if err != nil {
 		return err
 	}
-	body, _, err := r.body(maxSettingsBody, mediaJSON)
-	if err != nil {
-		return err
-	}
 	var in struct {
 		Reason string             `json:"reason"`
 		For    *registry.Duration `json:"for"`
 	}
-	if len(body) > 0 {
-		if err := strictjson.Decode(body, &in); err != nil {
-			return err
-		}
+	if err := r.optional(maxSettingsBody, &in); err != nil {
+		return err
 	}
 	var d time.Duration
 	if in.For != nil {

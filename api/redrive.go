@@ -7,7 +7,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/intake"
-	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -81,15 +80,9 @@ func (a *API) redriveDead(r *request) error {
 	if err != nil {
 		return err
 	}
-	body, _, err := r.body(maxSettingsBody, mediaJSON)
-	if err != nil {
-		return err
-	}
 	var in redriveSpec
-	if len(body) > 0 {
-		if err := strictjson.Decode(body, &in); err != nil {
-			return err
-		}
+	if err := r.optional(maxSettingsBody, &in); err != nil {
+		return err
 	}
 	spec, err := in.spec()
 	if err != nil {

@@ -15,8 +15,10 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
 )
 
 // maxEnvelope is what a job's JSON may be larger than its data, in bytes.
@@ -115,6 +117,15 @@ func (r *request) body(limit int, media ...string) ([]byte, string, error) {
 	return body, kind, nil
 }
 
+// optional reads a body that need not be there, of settings or the like, into v.
+func (r *request) optional(limit int, v any) error {
+	body, _, err := r.body(limit, mediaJSON)
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	return strictjson.Decode(body, v)
+}
+
 // mediaType returns which of the media types a Content-Type header names; none
 // at all, and curl's default, are taken for JSON.
 func mediaType(header string, media []string) (string, error) {
@@ -198,7 +209,21 @@ func (r *request) ifMatch() (int64, error) {
 	return version, nil
 }
 
-// ifNoneMatch reports whether the If-None-Match header says that the type must not exist.
+// conditions are those of the headers If-Match and If-None-Match; not both.
+func (r *request) conditions() (o registry.PutOptions, err error) {
+	if o.IfMatch, err = r.ifMatch(); err != nil {
+		return o, err
+	}
+	if o.IfNoneMatch, err = r.ifNoneMatch(); err != nil {
+		return o, err
+	}
+	if o.IfNoneMatch && o.IfMatch != 0 {
+		return o, invalid.Errorf(fiber.HeaderIfNoneMatch, "must not be given together with If-Match")
+	}
+	return o, nil
+}
+
+// ifNoneMatch reports whether the If-None-Match header says that what is put must not exist.
 func (r *request) ifNoneMatch() (bool, error) {
 	switch strings.TrimSpace(r.Get(fiber.HeaderIfNoneMatch)) {
 	case "":

@@ -44,15 +44,9 @@ func (a *API) putSchedule(r *request) error {
 	if err != nil {
 		return err
 	}
-	var o schedule.PutOptions
-	if o.IfMatch, err = r.ifMatch(); err != nil {
+	o, err := r.conditions()
+	if err != nil {
 		return err
-	}
-	if o.IfNoneMatch, err = r.ifNoneMatch(); err != nil {
-		return err
-	}
-	if o.IfNoneMatch && o.IfMatch != 0 {
-		return invalid.Errorf(fiber.HeaderIfNoneMatch, "must not be given together with If-Match")
 	}
 	s, created, err := a.intake.PutSchedule(r.ctx, r.who, name, body, o)
 	if err != nil {

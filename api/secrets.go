@@ -3,7 +3,6 @@ package api
 import (
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -21,15 +20,9 @@ func (a *API) addSecret(r *request) error {
 	if err != nil {
 		return err
 	}
-	body, _, err := r.body(maxSettingsBody, mediaJSON)
-	if err != nil {
-		return err
-	}
 	var spec registry.SecretSpec
-	if len(body) > 0 {
-		if err := strictjson.Decode(body, &spec); err != nil {
-			return err
-		}
+	if err := r.optional(maxSettingsBody, &spec); err != nil {
+		return err
 	}
 	t, secret, err := a.intake.AddSecret(r.ctx, r.who, name, spec)
 	if err != nil {

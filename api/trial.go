@@ -12,7 +12,6 @@ import (
 
 	"github.com/deetoo/deetoo/dispatch"
 	"github.com/deetoo/deetoo/dispatch/webhook"
-	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/queue"
 )
 
@@ -48,17 +47,11 @@ func (a *API) testType(r *request) error {
 	if err != nil {
 		return err
 	}
-	body, _, err := r.body(a.intake.MaxJobSize()+maxEnvelope, mediaJSON)
-	if err != nil {
-		return err
-	}
 	in := struct {
 		Data json.RawMessage `json:"data"`
 	}{}
-	if len(body) > 0 {
-		if err := strictjson.Decode(body, &in); err != nil {
-			return err
-		}
+	if err := r.optional(a.intake.MaxJobSize()+maxEnvelope, &in); err != nil {
+		return err
 	}
 	if in.Data == nil {
 		in.Data = json.RawMessage(`{"test":true}`)

@@ -4,7 +4,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/auth"
-	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/registry"
 )
@@ -46,15 +45,9 @@ func (a *API) putType(r *request) error {
 	if err != nil {
 		return err
 	}
-	var o registry.PutOptions
-	if o.IfMatch, err = r.ifMatch(); err != nil {
+	o, err := r.conditions()
+	if err != nil {
 		return err
-	}
-	if o.IfNoneMatch, err = r.ifNoneMatch(); err != nil {
-		return err
-	}
-	if o.IfNoneMatch && o.IfMatch != 0 {
-		return invalid.Errorf(fiber.HeaderIfNoneMatch, "must not be given together with If-Match")
 	}
 	t, created, generated, err := a.intake.PutType(r.ctx, r.who, name, body, o)
 	if err != nil {
@@ -120,17 +113,11 @@ func (a *API) pauseType(r *request) error {
 	if err != nil {
 		return err
 	}
-	body, _, err := r.body(maxSettingsBody, mediaJSON)
-	if err != nil {
-		return err
-	}
 	var in struct {
 		Reason string `json:"reason"`
 	}
-	if len(body) > 0 {
-		if err := strictjson.Decode(body, &in); err != nil {
-			return err
-		}
+	if err := r.optional(maxSettingsBody, &in); err != nil {
+		return err
 	}
 	t, err := a.intake.SetPaused(r.ctx, r.who, name, true, in.Reason)
 	if err != nil {

@@ -78,23 +78,35 @@ func NewStore(client redis.UniversalClient, o Options) (*Store, error) {
 
 // PutOptions are the conditions of a change. The zero value has none.
 type PutOptions struct {
-	// IfMatch is the version the type must have; 0: any.
+	// IfMatch is the version that what is changed must have; 0: any.
 	IfMatch int64
-	// IfNoneMatch is true if the type must not exist.
+	// IfNoneMatch is true if it must not exist.
 	IfNoneMatch bool
 }
 
-func (o PutOptions) check(name string, old *Type) error {
-	switch {
-	case o.IfMatch == 0 && !o.IfNoneMatch,
-		old != nil && old.Version == o.IfMatch,
-		old == nil && o.IfNoneMatch:
-		return nil
-	case old == nil:
-		return &VersionMismatchError{Name: name}
-	default:
-		return &VersionMismatchError{Name: name, Current: old.Version}
+// Validate refuses conditions that contradict each other.
+func (o PutOptions) Validate() error {
+	if o.IfMatch < 0 || o.IfMatch != 0 && o.IfNoneMatch {
+		return invalid.Errorf("if_match", "must be a version, and not be given together with if_none_match")
 	}
+	return nil
+}
+
+// Met reports whether the conditions hold at that version; 0: it does not exist.
+func (o PutOptions) Met(version int64) bool {
+	return o.IfMatch == version || o.IfMatch == 0 && !o.IfNoneMatch
+}
+
+// check returns a *VersionMismatchError if the conditions do not hold for what is stored.
+func check(o PutOptions, name string, old *Type) error {
+	var version int64
+	if old != nil {
+		version = old.Version
+	}
+	if !o.Met(version) {
+		return &VersionMismatchError{Name: name, Current: version}
+	}
+	return nil
 }
 
 // Get returns the type of that name, or a *NotFoundError.
@@ -148,15 +160,15 @@ func (s *Store) Revision(ctx context.Context) (int64, error) {
 // one. What change returns must be valid, or the error is an *[invalid.Error];
 // a failed condition is a *[VersionMismatchError]; errors of change come as they are.
 func (s *Store) Update(ctx context.Context, name string, o PutOptions, change func(old *Type) (Type, error)) (Type, bool, error) {
-	if o.IfMatch < 0 || o.IfMatch != 0 && o.IfNoneMatch {
-		return Type{}, false, invalid.Errorf("if_match", "must be a version, and not be given together with if_none_match")
+	if err := o.Validate(); err != nil {
+		return Type{}, false, err
 	}
 	for range maxTries {
 		old, err := s.lookup(ctx, name)
 		if err != nil {
 			return Type{}, false, err
 		}
-		if err := o.check(name, old); err != nil {
+		if err := check(o, name, old); err != nil {
 			return Type{}, false, err
 		}
 		t, err := change(old)
@@ -268,7 +280,7 @@ func (s *Store) modify(ctx context.Context, name string, ifMatch int64, change f
 		if old == nil {
 			return Type{}, s.notFound(ctx, name)
 		}
-		if err := (PutOptions{IfMatch: ifMatch}).check(name, old); err != nil {
+		if err := check(PutOptions{IfMatch: ifMatch}, name, old); err != nil {
 			return Type{}, err
 		}
 		return change(old)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
 )
 
 // maxTries bounds how often a change is computed anew because another came
@@ -58,25 +59,19 @@ func NewStore(client redis.UniversalClient, o Options) (*Store, error) {
 	return &Store{client: client, log: o.Logger, scripts: s, key: "{" + o.Prefix + "}:schedules", channel: o.Prefix + ":schedules"}, nil
 }
 
-// PutOptions are the conditions of a change. The zero value has none.
-type PutOptions struct {
-	// IfMatch is the version the schedule must have; 0: any.
-	IfMatch int64
-	// IfNoneMatch is true if the schedule must not exist.
-	IfNoneMatch bool
-}
+// PutOptions are the conditions of a change, as those of a type's are.
+type PutOptions = registry.PutOptions
 
-func (o PutOptions) check(name string, old *Schedule) error {
-	switch {
-	case o.IfMatch == 0 && !o.IfNoneMatch,
-		old != nil && old.Version == o.IfMatch,
-		old == nil && o.IfNoneMatch:
-		return nil
-	case old == nil:
-		return &VersionMismatchError{Name: name}
-	default:
-		return &VersionMismatchError{Name: name, Current: old.Version}
+// check returns a *VersionMismatchError if the conditions do not hold for what is stored.
+func check(o PutOptions, name string, old *Schedule) error {
+	var version int64
+	if old != nil {
+		version = old.Version
 	}
+	if !o.Met(version) {
+		return &VersionMismatchError{Name: name, Current: version}
+	}
+	return nil
 }
 
 // Get returns the schedule of that name, or a *NotFoundError.
@@ -124,15 +119,15 @@ func (s *Store) List(ctx context.Context) ([]Schedule, error) {
 // leaves the version alone; one that moves no tick leaves the next tick alone. What change returns must be
 // valid, or the error is an *[invalid.Error]; a failed condition is a *[VersionMismatchError]; errors of change come as they are.
 func (s *Store) Update(ctx context.Context, name string, o PutOptions, change func(old *Schedule) (Schedule, error)) (Schedule, bool, error) {
-	if o.IfMatch < 0 || o.IfMatch != 0 && o.IfNoneMatch {
-		return Schedule{}, false, invalid.Errorf("if_match", "must be a version, and not be given together with if_none_match")
+	if err := o.Validate(); err != nil {
+		return Schedule{}, false, err
 	}
 	for range maxTries {
 		old, err := s.lookup(ctx, name)
 		if err != nil {
 			return Schedule{}, false, err
 		}
-		if err := o.check(name, old); err != nil {
+		if err := check(o, name, old); err != nil {
 			return Schedule{}, false, err
 		}
 		changed, err := change(old)
@@ -217,7 +212,7 @@ func (s *Store) Modify(ctx context.Context, name string, ifMatch int64, change f
 		if old == nil {
 			return Schedule{}, &NotFoundError{Name: name}
 		}
-		if err := (PutOptions{IfMatch: ifMatch}).check(name, old); err != nil {
+		if err := check(PutOptions{IfMatch: ifMatch}, name, old); err != nil {
 			return Schedule{}, err
 		}
 		return change(old)
