@@ -166,3 +166,33 @@ func printJSON(w io.Writer, raw json.RawMessage) error {
 	_, err := fmt.Fprintln(w, b.String())
 	return err
 }
+
+// show sends a request without a body and prints the answer.
+func (f clientFlags) show(env *environment, method, path string) error {
+	return f.send(env, method, path, nil)
+}
+
+// send sends a request with a body of JSON, unless that is nil, and prints the answer.
+func (f clientFlags) send(env *environment, method, path string, body []byte) error {
+	cl, err := f.client()
+	if err != nil {
+		return err
+	}
+	media := ""
+	if body != nil {
+		media = "application/json"
+	}
+	var answer json.RawMessage
+	if err := cl.call(env.ctx, method, path, media, body, &answer); err != nil {
+		return err
+	}
+	return printJSON(env.stdout, answer)
+}
+
+// readFileOrInput reads a file, or standard input for "-".
+func readFileOrInput(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(os.Stdin)
+	}
+	return os.ReadFile(name)
+}

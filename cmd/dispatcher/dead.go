@@ -161,10 +161,6 @@ type deadRedriveCmd struct {
 
 // Run is called by kong.
 func (c *deadRedriveCmd) Run(env *environment) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
 	spec := map[string]any{}
 	for name, values := range c.query() {
 		spec[name] = values[0]
@@ -188,11 +184,7 @@ func (c *deadRedriveCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, "POST", typePath(c.Type, "dead", "redrive"), "application/json", body, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.send(env, "POST", typePath(c.Type, "dead", "redrive"), body)
 }
 
 type deadRedrivesCmd struct {
@@ -230,17 +222,4 @@ type deadPurgeCmd struct {
 // Run is called by kong.
 func (c *deadPurgeCmd) Run(env *environment) error {
 	return c.show(env, "POST", typePath(c.Type, "dead", "purge")+"?"+c.query().Encode())
-}
-
-// show sends a request without a body and prints the answer.
-func (f clientFlags) show(env *environment, method, path string) error {
-	cl, err := f.client()
-	if err != nil {
-		return err
-	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, method, path, "", nil, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
 }

@@ -268,15 +268,7 @@ type jobsDeadCmd struct {
 
 // Run is called by kong.
 func (c *jobsDeadCmd) Run(env *environment, action actionName) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, "POST", typePath(c.Type, "dead", string(action)), "", nil, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.show(env, "POST", typePath(c.Type, "dead", string(action)))
 }
 
 // actionName is the name of the command that was chosen, for commands that share code.

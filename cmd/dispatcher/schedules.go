@@ -75,19 +75,11 @@ type schedulesOneCmd struct {
 
 // Run is called by kong.
 func (c *schedulesOneCmd) Run(env *environment, action actionName) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
 	method, path := "POST", schedulePath(c.Name, string(action))
 	if action == "show" {
 		method, path = "GET", schedulePath(c.Name)
 	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, method, path, "", nil, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.show(env, method, path)
 }
 
 type schedulesPutCmd struct {
@@ -105,19 +97,11 @@ type schedulesPutCmd struct {
 
 // Run is called by kong.
 func (c *schedulesPutCmd) Run(env *environment) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
 	body, err := c.body()
 	if err != nil {
 		return err
 	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, "PUT", schedulePath(c.Name), "application/json", body, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.send(env, "PUT", schedulePath(c.Name), body)
 }
 
 func (c *schedulesPutCmd) body() ([]byte, error) {

@@ -22,10 +22,6 @@ type rotateSecretCmd struct {
 
 // Run is called by kong.
 func (c *rotateSecretCmd) Run(env *environment) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
 	spec := map[string]string{"expires_in": c.ExpiresIn}
 	switch {
 	case c.SecretFile != "" && c.Kind != "":
@@ -34,6 +30,7 @@ func (c *rotateSecretCmd) Run(env *environment) error {
 		// Not on the command line, which every process on the machine can read.
 		in := os.Stdin
 		if c.SecretFile != "-" {
+			var err error
 			if in, err = os.Open(c.SecretFile); err != nil {
 				return err
 			}
@@ -51,11 +48,7 @@ func (c *rotateSecretCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, "POST", typePath(c.Type, "secrets"), "application/json", body, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.send(env, "POST", typePath(c.Type, "secrets"), body)
 }
 
 // deleteSecretCmd deletes one.

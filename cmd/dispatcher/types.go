@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -93,10 +91,6 @@ func (c *typesHoldCmd) Run(env *environment) error {
 	if c.For < 0 {
 		return usageError{errors.New("--for must be positive")}
 	}
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
 	spec := map[string]string{"reason": c.Reason}
 	if c.For > 0 {
 		spec["for"] = c.For.String()
@@ -105,11 +99,7 @@ func (c *typesHoldCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, "POST", typePath(c.Type, "hold"), "application/json", body, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.send(env, "POST", typePath(c.Type, "hold"), body)
 }
 
 type typesPutCmd struct {
@@ -122,18 +112,13 @@ type typesPutCmd struct {
 
 // Run is called by kong.
 func (c *typesPutCmd) Run(env *environment) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
 	var body []byte
+	var err error
 	switch {
 	case c.File != "" && c.Concurrency != 0:
 		return usageError{errors.New("--concurrency belongs into the file")}
-	case c.File == "-":
-		body, err = io.ReadAll(os.Stdin)
 	case c.File != "":
-		body, err = os.ReadFile(c.File)
+		body, err = readFileOrInput(c.File)
 	default:
 		spec := map[string]any{"target": c.Target}
 		if c.Concurrency != 0 {
@@ -144,11 +129,7 @@ func (c *typesPutCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, "PUT", typePath(c.Type), "application/json", body, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.send(env, "PUT", typePath(c.Type), body)
 }
 
 type typesDeleteCmd struct {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"net/url"
-	"os"
 )
 
 // workflowsCmd makes workflows and looks at them.
@@ -36,14 +34,6 @@ func (c *workflowsCreateCmd) Run(env *environment) error {
 	return printJSON(env.stdout, answer)
 }
 
-// readFileOrInput reads a file, or standard input for "-".
-func readFileOrInput(name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(os.Stdin)
-	}
-	return os.ReadFile(name)
-}
-
 type workflowsShowCmd struct {
 	clientFlags
 	ID string `arg:"" help:"The workflow."`
@@ -51,13 +41,5 @@ type workflowsShowCmd struct {
 
 // Run is called by kong.
 func (c *workflowsShowCmd) Run(env *environment) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
-	var answer json.RawMessage
-	if err := cl.call(env.ctx, "GET", "/v1/workflows/"+url.PathEscape(c.ID), "", nil, &answer); err != nil {
-		return err
-	}
-	return printJSON(env.stdout, answer)
+	return c.show(env, "GET", "/v1/workflows/"+url.PathEscape(c.ID))
 }
