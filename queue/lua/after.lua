@@ -12,7 +12,6 @@
 --   troubles  hash  key -> "tries error" of an ending that could not be relayed yet
 -- control's outbox is the lowest score of the outbox, so that lanes see it at no cost;
 -- its endings counts all there ever were. A key is "<ms>-<count>".
-local BASE = string.sub(CONTROL, 1, -8)
 local ENDINGS, OUTBOX, TROUBLES = BASE .. 'endings', BASE .. 'outbox', BASE .. 'troubles'
 local outbox_filled = false
 

@@ -8,7 +8,7 @@
 -- the leases left of each batch, and under "jobs" those of all: a batch keeps
 -- its slot until the last has ended. gather is when jobs too few for a whole
 -- batch have waited for company long enough (ms).
-local BATCHES = string.sub(CONTROL, 1, -8) .. 'batches'
+local BATCHES = BASE .. 'batches'
 local CLAIM = 1000 -- jobs one call gives out at most, so that Redis is free for others soon
 local batch_size, batch_wait, batch_most, gather
 

@@ -2,7 +2,7 @@
 -- scripts that jobs end in.
 --
 -- canaries  hash  id of such a job -> id of its redrive; see redrives.lua. control's canaries counts them
-local CANARIES, REDRIVE = string.sub(CONTROL, 1, -8) .. 'canaries', string.sub(CONTROL, 1, -8) .. 'redrive:'
+local CANARIES, REDRIVE = BASE .. 'canaries', BASE .. 'redrive:'
 
 -- canaries_succeeded tells the redrives of jobs that have just succeeded, which may be deleted at once.
 local function canaries_succeeded(ids, now)

@@ -8,7 +8,7 @@ local waiting = tonumber(counts[2] or 0) - tonumber(counts[1] or 0)
 for p = 1, 5 do waiting = waiting + call('LLEN', WAITING[p]) end
 local left = {waiting, call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZCARD', DEAD), call('ZCARD', OUTBOX)}
 if ARGV[1] == '1' or left[1] + left[2] + left[3] + left[4] + left[5] == 0 then
-  call('UNLINK', string.sub(CONTROL, 1, -8) .. 'batches')
+  call('UNLINK', BASE .. 'batches')
   call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS, BURIED, GRAVES, ENDINGS, OUTBOX, TROUBLES, unpack(WAITING))
   call('UNLINK', UNIQUE, UNIQUE_ENDS)
   for _, op in ipairs(call('ZRANGE', REDRIVES, 0, -1)) do call('UNLINK', REDRIVE .. op) end

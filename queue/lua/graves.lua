@@ -5,7 +5,7 @@
 -- graves  hash  fingerprint -> "count first last status example\nfailure\nerror": how many there are, when
 --               the first and the last of them died (ms; since the group began), the last status (0 none), the last
 --               one's id (- if it is dead no more), what they have in common, and the last one's error
-local BURIED, GRAVES = string.sub(CONTROL, 1, -8) .. 'buried', string.sub(CONTROL, 1, -8) .. 'graves'
+local BURIED, GRAVES = BASE .. 'buried', BASE .. 'graves'
 
 -- unburied takes a (non-empty) list of jobs out of their groups: they are dead no more.
 local function unburied(ids)

@@ -67,7 +67,7 @@ local function enqueue_first(id, p, rec)
 end
 
 Group = lazy(function(Group)
-  function Group.key(name) return string.sub(CONTROL, 1, -8) .. 'groups' .. name end
+  function Group.key(name) return BASE .. 'groups' .. name end
 
   function Group.list(p, g) return Group.key(':' .. p .. ':' .. g) end
 

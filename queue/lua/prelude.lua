@@ -41,6 +41,7 @@ local JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4
 local ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local WAITING = {KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]}
 local REPORTS, REQUEST = KEYS[16], KEYS[17]
+local BASE = string.sub(CONTROL, 1, -8) -- what the names of the keys that few types have begin with: "{prefix:type}:"
 
 local call = redis.call
 

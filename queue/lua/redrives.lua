@@ -9,7 +9,7 @@
 --                     interval (ms a job, "" no rate), free (ms: when the rate lets the next job go), cursor (behind the
 --                     dead job it has come to), ended (1 if none is behind it)
 -- control's redrive is when the next step of any is due, ms; absent: none goes on
-local REDRIVES, REDRIVING = string.sub(CONTROL, 1, -8) .. 'redrives', string.sub(CONTROL, 1, -8) .. 'redriving'
+local REDRIVES, REDRIVING = BASE .. 'redrives', BASE .. 'redriving'
 
 -- redrive_due notes when the next step is due. Returns that, in ms; nil: never.
 local function redrive_due()

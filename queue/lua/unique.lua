@@ -7,7 +7,7 @@
 -- A key without a window is given up when its job ends or is deleted; one with a window when that
 -- ends, whatever became of the job. Windows that have ended count no more, and are swept by the keys
 -- taken later, faster than they come.
-local UNIQUE = string.sub(CONTROL, 1, -8) .. 'unique'
+local UNIQUE = BASE .. 'unique'
 local UNIQUE_ENDS = UNIQUE .. ':ends'
 
 -- tail_of returns a record from its first newline on; nothing of a damaged one.
