@@ -42,6 +42,7 @@ type cli struct {
 	Workflows   workflowsCmd   `cmd:"" help:"Push jobs of any types together, and what follows when all have ended."`
 	Fsck        fsckCmd        `cmd:"" help:"Check that every job is in exactly one place and nothing is orphaned."`
 	Migrate     migrateCmd     `cmd:"" help:"Move an embedded store into a Redis."`
+	Selftest    selftestCmd    `cmd:"" help:"Run a job through a dispatcher, end to end, and leave nothing behind."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running dispatcher whether it is alive; for containers."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

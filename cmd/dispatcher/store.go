@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"time"
 
@@ -13,8 +15,28 @@ import (
 // storeFlags say where the jobs are.
 type storeFlags struct {
 	RedisURL string `name:"redis-url" env:"DEETOO_REDIS_URL,REDIS_URL" placeholder:"URL" help:"Redis that holds the jobs: redis://, rediss://, redis+sentinel://host,host/master, redis+cluster://host,host. Absent: an embedded store in the data folder, for one machine."`
-	DataDir  string `name:"data-dir" env:"DEETOO_DATA_DIR" default:"data" placeholder:"DIR" help:"Folder of the embedded store and of the generated key. Default: ${default}."`
-	Prefix   string `name:"prefix" env:"DEETOO_PREFIX" default:"deetoo" help:"Beginning of every Redis key. Default: ${default}."`
+	// The password can come from elsewhere than the URL: those who run a Redis publish one, seldom a URL.
+	RedisPassword string `name:"redis-password" env:"DEETOO_REDIS_PASSWORD" placeholder:"PASSWORD" help:"Password for the Redis, in place of one in the URL."`
+	DataDir       string `name:"data-dir" env:"DEETOO_DATA_DIR" default:"data" placeholder:"DIR" help:"Folder of the embedded store and of the generated key. Default: ${default}."`
+	Prefix        string `name:"prefix" env:"DEETOO_PREFIX" default:"deetoo" help:"Beginning of every Redis key. Default: ${default}."`
+}
+
+// url is where the Redis is, with the password in it. What is no URL is left to whoever parses it.
+func (f storeFlags) url() string {
+	u, err := url.Parse(f.RedisURL)
+	if f.RedisPassword == "" || err != nil || u.Host == "" {
+		return f.RedisURL
+	}
+	u.User = url.UserPassword(u.User.Username(), f.RedisPassword)
+	return u.String()
+}
+
+// Validate is called by kong.
+func (f storeFlags) Validate() error {
+	if f.RedisPassword != "" && f.RedisURL == "" {
+		return errors.New("--redis-password needs --redis-url")
+	}
+	return nil
 }
 
 // keyFlags say how tokens are verified.
@@ -74,7 +96,7 @@ const defaultListen = "127.0.0.1:8888"
 
 // storeOptions are the options that maintenance needs.
 func storeOptions(f storeFlags, log *slog.Logger) deetoo.Options {
-	return deetoo.Options{RedisURL: f.RedisURL, DataDir: f.DataDir, Prefix: f.Prefix, Logger: log, Version: deetoo.BuildVersion()}
+	return deetoo.Options{RedisURL: f.url(), DataDir: f.DataDir, Prefix: f.Prefix, Logger: log, Version: deetoo.BuildVersion()}
 }
 
 func options(s storeFlags, k keyFlags, f serverFlags, log *slog.Logger) deetoo.Options {
