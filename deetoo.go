@@ -20,6 +20,7 @@ import (
 	"github.com/deetoo/deetoo/auth"
 	"github.com/deetoo/deetoo/dispatch"
 	"github.com/deetoo/deetoo/dispatch/webhook"
+	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
@@ -55,6 +56,8 @@ type Deetoo struct {
 	intake     *intake.Intake
 	dispatcher *dispatch.Dispatcher
 	relay      *relay.Relay
+	history    *history.Store
+	recorder   *history.Recorder
 	verifier   *auth.Verifier
 	key        *GeneratedKey
 

@@ -19,6 +19,7 @@ import (
 	"github.com/deetoo/deetoo/auth"
 	"github.com/deetoo/deetoo/dispatch"
 	"github.com/deetoo/deetoo/dispatch/webhook"
+	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/queue/embedded"
@@ -133,6 +134,9 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 		return err
 	}
 	d.directory = registry.NewDirectory(d.store, o.Logger)
+	if err := d.openHistory(); err != nil {
+		return err
+	}
 	if d.deliverer, err = webhook.New(webhook.Options{
 		Types: d.directory, AllowPrivate: o.AllowPrivateTargets, AllowCIDRs: o.AllowTargets,
 		Logger: o.Logger, CallbackURL: d.callbackURL(),
@@ -146,6 +150,7 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	if d.intake, err = intake.New(intake.Options{
 		Queue: d.queue, Store: d.store, Directory: d.directory, Schedules: d.schedules, MaxJobSize: o.MaxJobSize,
 		CheckTarget: d.checkTarget, Wake: d.wake, Draining: d.draining,
+		History: d.history, Ended: func(typ, outcome string) { d.recorder.Attempt(typ, outcome, -1, -1) },
 	}); err != nil {
 		return err
 	}
@@ -163,7 +168,26 @@ func (d *Deetoo) open(ctx, background context.Context) error {
 	d.dispatcher, err = dispatch.New(dispatch.Options{
 		Queue: d.queue, Deliverer: deliverer{d}, Pause: d.intake.PauseGone,
 		Reconcile: d.deliverer.Reconcile, Redrive: d.queue.StepRedrives,
-		Logger: o.Logger, OnTimeout: o.OnTimeout, Poll: poll, Ended: d.relay.Notify,
+		Logger: o.Logger, OnTimeout: o.OnTimeout, Poll: poll, Ended: d.relay.Notify, Attempted: d.recorder.Attempt,
+	})
+	return err
+}
+
+// openHistory makes what keeps history, which others tell.
+func (d *Deetoo) openHistory() (err error) {
+	if d.history, err = history.NewStore(d.client, history.Options{Prefix: d.opts.Prefix}); err != nil {
+		return err
+	}
+	d.recorder, err = history.NewRecorder(history.RecorderOptions{
+		Store: d.history, Name: d.queue.Consumer(), Version: d.opts.Version, Logger: d.opts.Logger, Draining: d.draining,
+		Running: func() int { return d.dispatcher.Running() }, Stats: d.queue.StatsOf,
+		Types: func() []string {
+			var names []string
+			for _, t := range d.directory.List() {
+				names = append(names, t.Name)
+			}
+			return names
+		},
 	})
 	return err
 }
@@ -387,6 +411,7 @@ func (d *Deetoo) follow(ctx context.Context) {
 	settings := newSettler(d.intake, d.opts.Logger)
 	d.working.Go(func() { settings.run(ctx) })
 	d.working.Go(func() { d.relay.Run(ctx) })
+	d.working.Go(func() { d.recorder.Run(ctx) })
 	if d.opts.RedisURL != "" {
 		d.working.Go(func() { warnOfEviction(ctx, d.client, d.opts.Logger) })
 	}

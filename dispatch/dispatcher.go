@@ -51,6 +51,9 @@ type Options struct {
 	// Ended is told that jobs of a type have ended that something follows. It must
 	// not block. Default: nobody is told.
 	Ended func(typ string)
+	// Attempted is told what became of an attempt, when it is about to be settled: how it ended, how long it ran, and
+	// how long its job had been due when it began. It must not block: lanes call it. Default: nobody is told.
+	Attempted func(typ, outcome string, took, waited time.Duration)
 	// Redrive is called when a step of a type's redrives is due. Default: none is made here.
 	Redrive Redriver
 	// Logger hears of attempts at Debug, and of trouble. Default: none.
@@ -118,6 +121,9 @@ func New(opts Options) (*Dispatcher, error) {
 	}
 	if opts.Ended == nil {
 		opts.Ended = func(string) {}
+	}
+	if opts.Attempted == nil {
+		opts.Attempted = func(string, string, time.Duration, time.Duration) {}
 	}
 	if opts.Poll == 0 {
 		opts.Poll = time.Second

@@ -42,7 +42,16 @@ func (l *lane) finish(r result) {
 		// It comes back at once, and would be refused again as fast as Redis can.
 		l.restTill = time.Now().Add(l.d.opts.Poll / 10)
 	}
-	l.pending = append(l.pending, l.settlement(r))
+	l.settle(r)
+}
+
+// settle has what became of an attempt settled by the next exchange.
+func (l *lane) settle(r result) {
+	s := l.settlement(r)
+	l.pending = append(l.pending, s)
+	if s.Verdict != queue.Accept {
+		l.d.opts.Attempted(l.name, s.Attempt.Outcome, r.took, r.lease.StartedAt.Sub(r.lease.RunAt))
+	}
 }
 
 // settlement says what becomes of a job after an attempt.
@@ -152,7 +161,7 @@ func (l *lane) pause() {
 	}
 	for _, r := range l.gone {
 		r.outcome.Verdict = verdict
-		l.pending = append(l.pending, l.settlement(r))
+		l.settle(r)
 	}
 	l.gone = nil
 	l.soon()

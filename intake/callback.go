@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -26,6 +27,8 @@ func (in *Intake) Conclude(ctx context.Context, typ, id, token string, c queue.C
 	if err := in.opts.Queue.Conclude(ctx, typ, id, token, c); err != nil {
 		return err
 	}
+	outcome := map[queue.Verdict]string{queue.Done: "succeeded", queue.Bury: "dead"}[c.Verdict]
+	in.opts.Ended(typ, cmp.Or(outcome, "failed"))
 	in.opts.Wake(queue.Event{Type: typ}) // there is a free slot
 	return nil
 }

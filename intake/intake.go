@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -32,6 +33,11 @@ type Options struct {
 	// CheckTarget refuses targets that deliveries would refuse as well, so that a mistake shows early.
 	// Default: every valid target.
 	CheckTarget func(target string) error
+	// History of what became of attempts. Default: none is kept.
+	History *history.Store
+	// Ended is told of an attempt that its handler has ended by callback, with its outcome. It must not block.
+	// Default: nobody is told.
+	Ended func(typ, outcome string)
 	// Draining is closed when this process stops taking jobs: it is not Ready
 	// then. Default: never.
 	Draining <-chan struct{}
@@ -77,6 +83,9 @@ func New(opts Options) (*Intake, error) {
 	}
 	if opts.Wake == nil {
 		opts.Wake = func(queue.Event) {}
+	}
+	if opts.Ended == nil {
+		opts.Ended = func(string, string) {}
 	}
 	if opts.CheckTarget == nil {
 		opts.CheckTarget = func(string) error { return nil }

@@ -9,7 +9,6 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
-	"golang.org/x/sync/errgroup"
 )
 
 // Type returns a job type.
@@ -196,22 +195,21 @@ func (in *Intake) AllStats(ctx context.Context, who *auth.Identity) ([]TypeStats
 	if err := who.Require(auth.JobsRead, ""); err != nil {
 		return nil, err
 	}
-	var out []TypeStats
+	var names []string
 	for _, t := range in.opts.Directory.List() {
 		if who.CanType(t.Name) {
-			out = append(out, TypeStats{Type: t.Name})
+			names = append(names, t.Name)
 		}
 	}
-	// One round trip a type, a few at a time: types may live on different shards.
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(16)
-	for i := range out {
-		group.Go(func() (err error) {
-			out[i].Stats, err = in.opts.Queue.Stats(ctx, out[i].Type)
-			return err
-		})
+	stats, err := in.opts.Queue.StatsOf(ctx, names)
+	if err != nil {
+		return nil, err
 	}
-	return out, group.Wait()
+	var out []TypeStats
+	for _, name := range names {
+		out = append(out, TypeStats{name, stats[name]})
+	}
+	return out, nil
 }
 
 // changed makes a stored change seen in this process and in force in the queue.

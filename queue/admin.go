@@ -135,8 +135,43 @@ func (q *Queue) Stats(ctx context.Context, typ string) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
+	return decodeStats(v)
+}
+
+// StatsOf is Stats of many types in one round trip; of a cluster, one to each node.
+func (q *Queue) StatsOf(ctx context.Context, types []string) (map[string]Stats, error) {
+	out := make(map[string]Stats, len(types))
+	if len(types) == 0 {
+		return out, nil
+	}
+	calls := make([]*redis.Cmd, len(types))
+	_, err := q.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, typ := range types {
+			calls[i] = q.scripts.stats.EvalSha(ctx, p, q.typeKeys(typ, ""))
+		}
+		return nil
+	})
+	if err != nil && !redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return nil, Classify(err)
+	}
+	for i, typ := range types {
+		v, err := calls[i].Result()
+		if redis.HasErrorPrefix(err, "NOSCRIPT") { // once in the life of a node
+			v, err = q.run(ctx, q.scripts.stats, q.typeKeys(typ, ""), nil)
+		}
+		if err != nil {
+			return nil, Classify(err)
+		}
+		if out[typ], err = decodeStats(v); err != nil {
+			return nil, fmt.Errorf("%s: %w", typ, err)
+		}
+	}
+	return out, nil
+}
+
+func decodeStats(v any) (s Stats, err error) {
 	r := reply{values: asSlice(v)}
-	s := Stats{ByPriority: map[Priority]int{}}
+	s.ByPriority = map[Priority]int{}
 	for _, p := range Priorities() {
 		n := int(r.int())
 		s.ByPriority[p] = n

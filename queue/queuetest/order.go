@@ -216,6 +216,11 @@ func unconfigured(v *env) {
 	if s.Waiting+s.Scheduled+s.Active+s.Dead+s.Finished+s.Limit != 0 || s.Oldest != 0 || s.At.IsZero() {
 		v.Errorf("%+v", s)
 	}
+	both, err := v.q.StatsOf(v.ctx(), []string{typ, "nothing"})
+	v.ok(err)
+	if len(both) != 2 || both[typ].Waiting != 1 || both["nothing"].Waiting != 0 || both["nothing"].At.IsZero() {
+		v.Errorf("%+v", both)
+	}
 	if n, err := v.q.Version(v.ctx(), "nothing"); n != 0 || err != nil {
 		v.Errorf("version %d, %v", n, err)
 	}
