@@ -118,13 +118,25 @@ func (s *deetooSystem) call(method, path, media, body string) error {
 	return nil
 }
 
-// bulk is how many jobs one request of many has.
-const bulk = 1000
+const (
+	// bulk is how many jobs one request of many has.
+	bulk = 1000
+	// bulkConnections is how many connections such requests are sent on.
+	bulkConnections = 4
+)
+
+// producer connects for requests that push what body holds.
+func (s *deetooSystem) producer(connections int, media string, body []byte) (*producer, error) {
+	host := strings.TrimPrefix(s.url, "http://")
+	head := fmt.Sprintf("POST %s/jobs HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		typePath, host, s.header, media, len(body))
+	return newProducer(host, connections, append([]byte(head), body...))
+}
 
 // batches pushes jobs by a bulk a request, on four connections.
 func (s *deetooSystem) batches(media string, write func([]job) string, jobs []job) error {
 	var g errgroup.Group
-	g.SetLimit(4)
+	g.SetLimit(bulkConnections)
 	for len(jobs) > 0 {
 		n := min(len(jobs), bulk)
 		some := jobs[:n]

@@ -20,12 +20,11 @@ import (
 // lab is what all measures share: Redis, the sink, and the built dispatcher.
 type lab struct {
 	config
-	ctx     context.Context
-	dir     string
-	redis   *redistest.Server
-	sink    *child
-	target  string
-	program string
+	ctx    context.Context
+	dir    string
+	redis  *redistest.Server
+	sink   *child
+	target string
 }
 
 func openLab(ctx context.Context, c config) (l *lab, err error) {
@@ -38,13 +37,10 @@ func openLab(ctx context.Context, c config) (l *lab, err error) {
 	if l.dir, err = os.MkdirTemp("", "deetoo-bench-"); err != nil {
 		return nil, err
 	}
-	l.program = filepath.Join(l.dir, "dispatcher")
-	build := exec.CommandContext(ctx, "go", "build", "-o", l.program, "./cmd/dispatcher")
-	if build.Dir, err = root(); err != nil {
-		return nil, err
-	}
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the dispatcher: %w\n%s", err, out)
+	if l.program == "" {
+		if err = l.build(); err != nil {
+			return nil, err
+		}
 	}
 	if l.redis, err = redistest.Start(redistest.Options{}); err != nil {
 		return nil, err
@@ -58,6 +54,19 @@ func openLab(ctx context.Context, c config) (l *lab, err error) {
 	}
 	l.target, err = l.sink.line("ready ")
 	return l, err
+}
+
+// build makes the dispatcher that is measured.
+func (l *lab) build() (err error) {
+	l.program = filepath.Join(l.dir, "dispatcher")
+	cmd := exec.CommandContext(l.ctx, "go", "build", "-o", l.program, "./cmd/dispatcher")
+	if cmd.Dir, err = root(); err != nil {
+		return err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the dispatcher: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // root is the folder of the main module.

@@ -31,6 +31,7 @@ type config struct {
 	quick    bool
 	measures string
 	profile  string
+	program  string
 }
 
 // concurrency is how many jobs run at once, and over how many connections jobs are pushed.
@@ -58,6 +59,7 @@ func main() {
 	flag.BoolVar(&c.quick, "quick", false, "one short round of each: a look, not a measurement")
 	flag.StringVar(&c.measures, "measures", strings.Join(names, ","), "which, separated by commas")
 	flag.StringVar(&c.profile, "profile", "", "run the dispatcher as a library in a process that writes its CPU profile to this file (of the last round)")
+	flag.StringVar(&c.program, "program", "", "measure this built dispatcher instead of building one: to compare two, take turns")
 	flag.Parse()
 	c.backlog = 100_000
 	if c.quick {

@@ -151,7 +151,16 @@ func enqueue(l *lab, name string) ([]float64, error) {
 		return nil, err
 	}
 	defer s.close()
-	return l.pushed(s, func(jobs []job) error { return pushAll(s, jobs) })
+	d, ours := s.(*deetooSystem)
+	if !ours {
+		return l.pushed(s, func(n int) error { return pushAll(s, plain(n)) })
+	}
+	p, err := d.producer(concurrency, jsonType, envelope(job{}))
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	return l.pushed(s, p.send)
 }
 
 const (
@@ -168,16 +177,21 @@ func bulkEnqueue(l *lab, name string) ([]float64, error) {
 		return nil, err
 	}
 	defer s.close()
-	return l.pushed(s, func(jobs []job) error {
-		if name == asArray {
-			return s.batches(jsonType, array, jobs)
-		}
-		return s.batches(ndjsonType, ndjson, jobs)
-	})
+	media, body := ndjsonType, ndjson(plain(bulk))
+	if name == asArray {
+		media, body = jsonType, array(plain(bulk))
+	}
+	p, err := s.producer(bulkConnections, media, []byte(body))
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	return l.pushed(s, func(n int) error { return p.send(max(n/bulk, 1)) })
 }
 
-func (l *lab) pushed(s system, push func([]job) error) ([]float64, error) {
-	if err := push(plain(2 * concurrency)); err != nil { // connections are made
+// pushed measures the pushing of all jobs, which push does.
+func (l *lab) pushed(s system, push func(n int) error) ([]float64, error) {
+	if err := push(2 * concurrency); err != nil { // connections are made, scripts loaded
 		return nil, err
 	}
 	c, err := l.meter(s)
@@ -185,7 +199,7 @@ func (l *lab) pushed(s system, push func([]job) error) ([]float64, error) {
 		return nil, err
 	}
 	begun := time.Now()
-	if err := push(plain(l.jobs)); err != nil {
+	if err := push(l.jobs); err != nil {
 		return nil, err
 	}
 	took := time.Since(begun)

@@ -50,6 +50,10 @@ type lane struct {
 // together: fewer round trips, and no slower where it is not busy.
 const pace = 2 * time.Millisecond
 
+// restingPace is the same for a lane that has nothing to do and may claim nothing, however
+// many jobs are pushed meanwhile.
+const restingPace = 100 * time.Millisecond
+
 func newLane(d *Dispatcher, t *registry.Type) *lane {
 	l := &lane{
 		d: d, name: t.Name, log: d.opts.Logger.With("type", t.Name),
@@ -139,7 +143,10 @@ func (l *lane) soon() {
 		return
 	}
 	at := l.lookedAt.Add(pace)
-	if len(l.inflight) == 0 || len(l.pending) > l.typ.Load().Concurrency/4 {
+	switch t := l.typ.Load(); {
+	case t.Paused && len(l.inflight) == 0 && !l.unsettled():
+		at = l.lookedAt.Add(restingPace)
+	case len(l.inflight) == 0, len(l.pending) > t.Concurrency/4:
 		at = time.Time{}
 	}
 	if at.Before(l.lookAt) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
 )
 
 func TestDelaysAreExact(t *testing.T) {
@@ -56,6 +57,31 @@ func TestIdleLaneSleepsYetRunsAtOnce(t *testing.T) {
 			if n.link.calls()-calls > 3 {
 				t.Errorf("one job cost %d calls", n.link.calls()-calls)
 			}
+		}
+	})
+}
+
+func TestPausedLaneIsNotKeptBusyByPushes(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.newType("a", 10, func(t *registry.Type) { t.Paused = true })
+		y := newTally(work(time.Millisecond))
+		n := w.node(y)
+		time.Sleep(time.Second)
+		before := n.link.calls()
+		for range 1000 {
+			w.push(queue.Job{Type: "a"})
+			n.Heard(queue.Event{Type: "a"}) // as who pushes in the same process tells it, each time
+			time.Sleep(time.Millisecond)
+		}
+		if calls := n.link.calls() - before; calls > 30 {
+			t.Errorf("%d calls of Redis in a second in which nothing could be claimed", calls)
+		}
+		resumed := w.typ("a")
+		resumed.Paused = false
+		w.set(&resumed)
+		time.Sleep(2 * time.Second)
+		if ran := len(y.all()); ran != 1000 {
+			t.Errorf("%d of 1000 jobs ran", ran)
 		}
 	})
 }
