@@ -1,11 +1,15 @@
 # DeeToo needs nothing but Go: `make run` runs it, `make test` tests it.
 GO ?= go
 
-.PHONY: run build test race lint fuzz bench tools
+.PHONY: run demo build test race lint fuzz bench tools
 
 # The dispatcher on the embedded store in ./data, for one machine.
 run:
 	DEETOO_ALLOW_PRIVATE_TARGETS=true $(GO) run ./cmd/dispatcher serve --print-token
+
+# The dispatcher with types, handlers that fail now and then, and traffic; forgotten when it ends.
+demo:
+	$(GO) run ./cmd/dispatcher demo
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dispatcher ./cmd/dispatcher

@@ -10,6 +10,7 @@ package history
 
 import (
 	"context"
+	"crypto/rand"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -162,6 +163,23 @@ func (s *Store) Read(ctx context.Context, typ string, w Window) (*Series, error)
 		}
 	}
 	return out, nil
+}
+
+// Put adds samples, by type, to the step of a time: of the past too, for an import or a demonstration.
+func (s *Store) Put(ctx context.Context, at time.Time, samples map[string]Sample) error {
+	args := []any{rand.Text(), at.Unix(), "", "", 0}
+	for typ, sample := range samples {
+		args = append(args, typ, sample.encode())
+	}
+	return queue.Classify(s.record.Run(ctx, s.client, []string{s.base}, args...).Err())
+}
+
+// HistogramOf counts the durations given.
+func HistogramOf(durations ...time.Duration) (h Histogram) {
+	for _, d := range durations {
+		h[bucketOf(d)]++
+	}
+	return h
 }
 
 // SparkLen is how many minutes a Spark has.

@@ -40,6 +40,7 @@ type cli struct {
 	Types       typesCmd       `cmd:"" help:"List, show, register and change job types."`
 	Schedules   schedulesCmd   `cmd:"" help:"List, show, make, change, pause and run schedules."`
 	Workflows   workflowsCmd   `cmd:"" help:"Push jobs of any types together, and what follows when all have ended."`
+	Demo        demoCmd        `cmd:"" help:"Run a dispatcher with handlers that fail now and then, and traffic, to look at."`
 	Fsck        fsckCmd        `cmd:"" help:"Check that every job is in exactly one place and nothing is orphaned."`
 	Migrate     migrateCmd     `cmd:"" help:"Move an embedded store into a Redis."`
 	Selftest    selftestCmd    `cmd:"" help:"Run a job through a dispatcher, end to end, and leave nothing behind."`
