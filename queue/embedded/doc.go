@@ -3,7 +3,10 @@
 // machine. Callers speak to it with an ordinary go-redis client and the same
 // scripts as to a real Redis.
 //
-// The engine is miniredis. Around it, this package keeps three promises:
+// The engine is miniredis, but for scripts: they run in a Lua state that is
+// used again, by gopher-lua, as miniredis' own do. They see what scripts of
+// Redis 7 see, without load, bit, struct and cmsgpack, and nothing of each
+// other. Around it, this package keeps three promises:
 //
 //   - What was answered is durable. A command runs at once, in memory, and
 //     its answer, whether of a write or of a read, is held back until

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
+	lua "github.com/yuin/gopher-lua"
 )
 
 var errClosed = errors.New("the embedded store is closed")
@@ -33,7 +33,8 @@ type engine struct {
 	appended func() // called after each record
 	closed   bool
 
-	scripts     map[string]struct{}   // texts that were loaded
+	scripting
+	asked       *prompt
 	subscribers map[*session]struct{} // sessions with subscriptions
 	churn       int64                 // commands noted since miniredis was made
 }
@@ -41,8 +42,9 @@ type engine struct {
 // newEngine makes an empty one. Without a journal it forgets.
 func newEngine(now func() time.Time) (*engine, error) {
 	e := &engine{
-		clock:   clock{now: now, reading: now()},
-		scripts: map[string]struct{}{}, subscribers: map[*session]struct{}{},
+		clock:     clock{now: now, reading: now()},
+		scripting: scripting{protos: map[string]*lua.FunctionProto{}, replies: newPrompt()},
+		asked:     newPrompt(), subscribers: map[*session]struct{}{},
 	}
 	return e, e.reset()
 }
@@ -76,9 +78,6 @@ func (e *engine) renew(s state) error {
 	e.m.SetTime(s.clock)
 	e.now = s.clock
 	p := server.NewPeer(bufio.NewWriter(io.Discard))
-	for text := range e.scripts {
-		e.srv.Dispatch(p, []string{"SCRIPT", "LOAD", text})
-	}
 	for _, args := range s.commands {
 		e.srv.Dispatch(p, args)
 	}
@@ -187,17 +186,9 @@ func (e *engine) hook(c *server.Peer, cmd string, args ...string) bool {
 		return e.moveExpiry(c, cmd, args)
 	case "XADD":
 		return e.addToStream(c, args)
-	case "EVAL":
-		if len(args) > 0 {
-			e.scripts[args[0]] = struct{}{}
-		}
-	case "SCRIPT":
-		switch {
-		case len(args) == 2 && strings.EqualFold(args[0], "LOAD"):
-			e.scripts[args[1]] = struct{}{}
-		case len(args) > 0 && strings.EqualFold(args[0], "FLUSH"):
-			clear(e.scripts)
-		}
+	case "EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "SCRIPT":
+		e.script(c, cmd, args)
+		return true
 	}
 	if e.writes(cmd) {
 		e.note(cmd, args...)
@@ -208,19 +199,15 @@ func (e *engine) hook(c *server.Peer, cmd string, args ...string) bool {
 // dispatch executes a command past the hook.
 func (e *engine) dispatch(c *server.Peer, cmd string, args ...string) {
 	e.raw = true
+	defer func() { e.raw = false }()
 	e.srv.Dispatch(c, append([]string{cmd}, args...))
-	e.raw = false
 }
 
-// ask executes a command past the hook, in the context of a peer, which is
-// inside a script perhaps, and returns its reply instead of sending it.
-func (e *engine) ask(c *server.Peer, cmd string, args ...string) string {
-	var reply bytes.Buffer
-	p := server.NewPeer(bufio.NewWriter(&reply))
-	p.Ctx = c.Ctx
-	e.dispatch(p, cmd, args...)
-	p.Flush()
-	return reply.String()
+// ask executes a command past the hook and returns its reply instead of sending it.
+func (e *engine) ask(cmd string, args ...string) string {
+	e.raw = true
+	defer func() { e.raw = false }()
+	return string(e.asked.ask(e.srv, append([]string{cmd}, args...)))
 }
 
 // writes tells whether a command may change data. What is unknown may.
@@ -286,7 +273,7 @@ func (e *engine) addToStream(c *server.Peer, args []string) bool {
 		e.note("XADD", args...)
 		return false
 	}
-	reply := e.ask(c, "XADD", args...)
+	reply := e.ask("XADD", args...)
 	c.Block(func(w *server.Writer) { w.WriteRaw(reply) })
 	if _, made, ok := strings.Cut(reply, "\r\n"); ok && reply[0] == '$' && reply[1] != '-' {
 		noted := append([]string(nil), args...)

@@ -38,15 +38,15 @@ func (e *engine) expire() {
 }
 
 // track notes when a key ends by what miniredis knows of it.
-func (e *engine) track(c *server.Peer, key string) {
-	if at, ok := integer(e.ask(c, "PTTL", key)); ok && at >= 0 {
+func (e *engine) track(key string) {
+	if at := e.m.DB(0).TTL(key).Milliseconds(); at > 0 {
 		e.expiries.set(key, at)
 	}
 }
 
 // readExpiry answers TTL and its kin.
 func (e *engine) readExpiry(c *server.Peer, cmd string, args []string) bool {
-	reply := e.ask(c, "PTTL", args...)
+	reply := e.ask("PTTL", args...)
 	at, ok := integer(reply)
 	if !ok || at < 0 { // no key, no TTL, or an error
 		reply = strings.Replace(reply, "pttl", strings.ToLower(cmd), 1)
@@ -80,7 +80,7 @@ func (e *engine) setExpiry(c *server.Peer, cmd string, args []string) bool {
 	args = append([]string{args[0], strconv.FormatInt(max(1, at), 10)}, args[2:]...)
 	e.note("PEXPIREAT", args...)
 	e.dispatch(c, "PEXPIRE", args...)
-	e.track(c, args[0])
+	e.track(args[0])
 	return true
 }
 
@@ -106,9 +106,9 @@ func (e *engine) setWithExpiry(c *server.Peer, cmd string, args []string) bool {
 		e.note(cmd, stored...)
 		stored[i] = "PX"
 		e.dispatch(c, cmd, stored...)
-		e.track(c, args[0])
-		if end, ok := integer(e.ask(c, "PTTL", args[0])); ok && end == at && at <= e.now.UnixMilli() {
-			e.ask(c, "DEL", args[0])
+		e.track(args[0])
+		if at <= e.now.UnixMilli() && e.m.DB(0).TTL(args[0]).Milliseconds() == at {
+			e.ask("DEL", args[0])
 		}
 		return true
 	}
@@ -129,7 +129,7 @@ func (e *engine) setex(c *server.Peer, cmd string, args []string) bool {
 	stored := strconv.FormatInt(at, 10)
 	e.note("SET", args[0], args[2], "PXAT", stored)
 	e.dispatch(c, "SET", args[0], args[2], "PX", stored)
-	e.track(c, args[0])
+	e.track(args[0])
 	return true
 }
 
@@ -138,7 +138,7 @@ func (e *engine) moveExpiry(c *server.Peer, cmd string, args []string) bool {
 	e.note(cmd, args...)
 	e.dispatch(c, cmd, args...)
 	if len(args) > 1 {
-		e.track(c, args[1])
+		e.track(args[1])
 	}
 	return true
 }
