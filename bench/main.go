@@ -30,6 +30,8 @@ type config struct {
 	seconds  int
 	quick    bool
 	measures string
+	systems  string
+	against  string
 	profile  string
 	program  string
 }
@@ -58,6 +60,8 @@ func main() {
 	flag.IntVar(&c.seconds, "seconds", 20, "seconds a round of latency and rest")
 	flag.BoolVar(&c.quick, "quick", false, "one short round of each: a look, not a measurement")
 	flag.StringVar(&c.measures, "measures", strings.Join(names, ","), "which, separated by commas")
+	flag.StringVar(&c.systems, "systems", "", "only these systems, separated by semicolons (default: all of a measure)")
+	flag.StringVar(&c.against, "against", "", "another build of the dispatcher, measured in turn with this one where the first system is deetoo")
 	flag.StringVar(&c.profile, "profile", "", "run the dispatcher as a library in a process that writes its CPU profile to this file (of the last round)")
 	flag.StringVar(&c.program, "program", "", "measure this built dispatcher instead of building one: to compare two, take turns")
 	flag.Parse()
@@ -92,6 +96,10 @@ func run(c config) error {
 			continue
 		}
 		begun := time.Now()
+		m = c.choose(m)
+		if len(m.systems) == 0 {
+			continue
+		}
 		t := newTable(m)
 		for range c.rounds {
 			for _, s := range m.systems {
@@ -108,4 +116,20 @@ func run(c config) error {
 		fmt.Printf("\n## %s (%s)\n\n%s", m.title, time.Since(begun).Round(time.Second), t)
 	}
 	return nil
+}
+
+// choose leaves the systems of a measure that the flags ask for.
+func (c config) choose(m measure) measure {
+	if c.against != "" && slices.Contains(m.systems, deetooName) {
+		m.systems = append(slices.Clip(m.systems), otherName)
+		m.ratios = append(slices.Clip(m.ratios), otherName)
+	}
+	if c.systems == "" {
+		return m
+	}
+	chosen := strings.Split(c.systems, ";")
+	drop := func(name string) bool { return !slices.Contains(chosen, name) && name != otherName }
+	m.systems = slices.DeleteFunc(slices.Clone(m.systems), drop)
+	m.ratios = slices.DeleteFunc(slices.Clone(m.ratios), func(name string) bool { return !slices.Contains(m.systems, name) })
+	return m
 }

@@ -35,6 +35,7 @@ type system interface {
 // The systems by name.
 const (
 	deetooName     = "deetoo"
+	otherName      = "deetoo, other build" // see the flag -against
 	asynqName      = "asynq"
 	asynqTunedName = "asynq, tuned"
 	limitName      = "limit, net/http"
@@ -49,6 +50,10 @@ func (l *lab) open(name string) (system, error) {
 	switch name {
 	case deetooName:
 		return openDeetoo(l, false)
+	case otherName:
+		other := *l
+		other.program, other.profile = l.against, ""
+		return openDeetoo(&other, false)
 	case asynqName, asynqTunedName:
 		return openAsynq(l, name == asynqTunedName)
 	case limitName, limitFastName:

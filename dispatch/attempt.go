@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/deetoo/deetoo/queue"
@@ -12,10 +13,8 @@ import (
 
 // attempt is one job being delivered.
 type attempt struct {
-	lease  *queue.Lease
-	cancel context.CancelCauseFunc
-	// cutoff cancels the attempt before its last confirmed lease ends.
-	cutoff *time.Timer
+	lease *queue.Lease
+	ctx   *attemptContext
 	// lost says that the lease is: there is nothing left to renew.
 	lost bool
 	// batch is what its job goes with; nil if it goes alone.
@@ -23,6 +22,7 @@ type attempt struct {
 }
 
 type result struct {
+	attempt *attempt
 	lease   *queue.Lease
 	outcome Outcome
 	took    time.Duration
@@ -36,7 +36,7 @@ type result struct {
 // stops or a repeated request brought it near its lease's end, is given back.
 func (l *lane) start(leases []queue.Lease) {
 	lease, typ, stopping := l.d.opts.Queue.Lease(), l.typ.Load(), l.stopping()
-	var together *batch
+	begin := make([]*attempt, 0, len(leases))
 	for i := range leases {
 		j := &leases[i]
 		left := time.Until(j.Deadline) - l.margin()
@@ -47,64 +47,78 @@ func (l *lane) start(leases []queue.Lease) {
 		}
 		// Renewed when a third of the lease has gone, which with a repeated
 		// request may be now.
-		if at := j.Deadline.Add(-lease + lease/3); len(l.inflight) == 0 || at.Before(l.renewAt) {
+		if at := j.Deadline.Add(-lease + lease/3); len(l.inflight)+len(begin) == 0 || at.Before(l.renewAt) {
 			l.renewAt = at
 		}
-		ctx, cancel := context.WithCancelCause(l.d.work)
-		a := &attempt{lease: j, cancel: cancel}
-		a.cutoff = time.AfterFunc(left, func() { cancel(errLeaseLost) })
-		l.inflight[j.Token] = a
-		l.running.Add(1)
-		if j.Batch == "" {
-			l.crew.do(func() { l.attempt(ctx, typ, j) })
+		begin = append(begin, &attempt{lease: j, ctx: newAttemptContext(j.Deadline.Add(-l.margin()))})
+	}
+	if len(begin) == 0 {
+		return
+	}
+	l.enlist(begin)
+	var together *batch
+	for _, a := range begin {
+		if a.lease.Batch == "" {
+			l.d.crew.do(func() { l.attempt(typ, a) })
 			continue
 		}
-		if together == nil || together.name != j.Batch {
+		if together == nil || together.name != a.lease.Batch {
 			l.beginBatch(together)
-			together = &batch{name: j.Batch}
+			together = &batch{name: a.lease.Batch}
 		}
 		a.batch = together
-		together.add(ctx, j)
+		together.add(a)
 	}
 	l.beginBatch(together)
+}
+
+// enlist takes attempts among those in flight. If the dispatcher is aborting its attempts, it aborts these.
+func (l *lane) enlist(begin []*attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inflight == nil {
+		l.inflight = make(map[string]*attempt, len(begin))
+	}
+	for _, a := range begin {
+		l.inflight[a.lease.Token] = a
+		if l.d.work.Err() != nil {
+			a.ctx.callOff(errStopping)
+		}
+	}
+	l.running.Add(int64(len(begin)))
+}
+
+// abort calls all attempts off.
+func (l *lane) abort(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.inflight {
+		a.ctx.callOff(cause)
+	}
 }
 
 // margin is how long before its lease ends an attempt is called off.
 func (l *lane) margin() time.Duration { return l.d.opts.Queue.Lease() / 15 }
 
 // attempt delivers one job. A deliverer that panics, or ends its goroutine, has failed.
-func (l *lane) attempt(ctx context.Context, t *registry.Type, lease *queue.Lease) {
+func (l *lane) attempt(t *registry.Type, a *attempt) {
 	begun := time.Now()
 	out := Outcome{Err: "the handler ended its goroutine"}
 	defer func() {
 		if p := recover(); p != nil {
 			// The value may quote data; the log has it only by its type.
-			l.log.Error("a deliverer panicked", "job", lease.ID, "panic", panicType(p), "stack", string(debug.Stack()))
+			l.log().Error("a deliverer panicked", "job", a.lease.ID, "panic", panicType(p), "stack", string(debug.Stack()))
 			out = Outcome{Err: "the handler panicked"}
 		}
-		r := result{lease: lease, outcome: out, took: time.Since(begun), calledOff: context.Cause(ctx)}
-		select {
-		case l.done <- r:
-		case <-l.finished: // the lane gave up on it
-		}
+		l.ended(result{attempt: a, lease: a.lease, outcome: out, took: time.Since(begun), calledOff: a.ctx.calledOff()})
 	}()
-	out = l.deliver(ctx, t, lease)
+	out = l.deliver(a.ctx, t, a.lease)
 }
 
-// renewFor has the leases renewed now if the job is among them, or another
-// that was cancelled with it.
-func (l *lane) renewFor(id string) {
-	hinted := map[string]bool{id: true}
-	for more := true; more; {
-		select {
-		case id := <-l.cancels:
-			hinted[id] = true
-		default:
-			more = false
-		}
-	}
+// renewFor has the leases renewed now if one of the jobs is among them.
+func (l *lane) renewFor(ids []string) {
 	for _, a := range l.inflight {
-		if hinted[a.lease.ID] {
+		if slices.Contains(ids, a.lease.ID) {
 			l.renewAt = time.Time{}
 		}
 	}
@@ -135,7 +149,7 @@ func (l *lane) renew() {
 		l.unheard = 0
 	} else {
 		if l.unheard++; l.unheard == 1 {
-			l.log.Warn("cannot renew leases; trying on until they end", "error", err)
+			l.log().Warn("cannot renew leases; trying on until they end", "error", err)
 		}
 		l.renewAt = time.Now().Add(lease / 15)
 	}
@@ -143,14 +157,14 @@ func (l *lane) renew() {
 		a := l.inflight[leases[i].Token]
 		switch r {
 		case queue.Lost:
-			l.log.Warn("a lease was lost; its attempt is called off", "job", a.lease.ID)
+			l.log().Warn("a lease was lost; its attempt is called off", "job", a.lease.ID)
 			a.lost = true
-			a.cancel(errLeaseLost)
+			a.ctx.callOff(errLeaseLost)
 			continue
 		case queue.CancelRequested:
-			a.cancel(errCancelled)
+			a.ctx.callOff(errCancelled)
 		}
-		a.cutoff.Reset(time.Until(sent.Add(lease)) - l.margin())
+		a.ctx.extend(sent.Add(lease - l.margin()))
 	}
 }
 

@@ -13,13 +13,13 @@ import (
 type batch struct {
 	name   string
 	leases []*queue.Lease
-	// ctxs are the jobs' own: each says whether its job was called off, and why.
-	ctxs []context.Context
-	left int // jobs in flight
+	// attempts are the jobs' own: their contexts say whether each was called off, and why.
+	attempts []*attempt
+	left     int // jobs in flight
 }
 
-func (b *batch) add(ctx context.Context, lease *queue.Lease) {
-	b.leases, b.ctxs, b.left = append(b.leases, lease), append(b.ctxs, ctx), b.left+1
+func (b *batch) add(a *attempt) {
+	b.leases, b.attempts, b.left = append(b.leases, a.lease), append(b.attempts, a), b.left+1
 }
 
 // beginBatch begins the attempt at a batch, if there is one.
@@ -28,7 +28,7 @@ func (l *lane) beginBatch(b *batch) {
 		return
 	}
 	l.spare += b.left - 1
-	l.crew.do(func() { l.attemptBatch(b) })
+	l.d.crew.do(func() { l.attemptBatch(b) })
 }
 
 // leftBatch takes note that one of its jobs has ended. The slot goes with the last.
@@ -45,7 +45,7 @@ func (l *lane) attemptBatch(b *batch) {
 	missing := Outcome{Err: "the handler ended its goroutine"}
 	defer func() {
 		if p := recover(); p != nil {
-			l.log.Error("a deliverer panicked", "jobs", len(b.leases), "panic", panicType(p), "stack", string(debug.Stack()))
+			l.log().Error("a deliverer panicked", "jobs", len(b.leases), "panic", panicType(p), "stack", string(debug.Stack()))
 			missing = Outcome{Err: "the handler panicked"}
 		}
 		took := time.Since(begun)
@@ -55,13 +55,10 @@ func (l *lane) attemptBatch(b *batch) {
 			if i < len(outs) {
 				out = outs[i]
 			}
-			results[i] = result{lease: lease, outcome: out, took: took, calledOff: context.Cause(b.ctxs[i])}
+			results[i] = result{attempt: b.attempts[i], lease: lease, outcome: out, took: took, calledOff: b.attempts[i].ctx.calledOff()}
 		}
 		results[0].others = results[1:]
-		select {
-		case l.done <- results[0]:
-		case <-l.finished: // the lane gave up on it
-		}
+		l.ended(results[0])
 	}()
 	deliverer, ok := l.d.opts.Deliverer.(BatchDeliverer)
 	if !ok {
@@ -79,12 +76,12 @@ func (l *lane) attemptBatch(b *batch) {
 func (l *lane) batchContext(b *batch) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(l.d.work)
 	var left atomic.Int64
-	left.Store(int64(len(b.ctxs)))
-	stops := make([]func() bool, 0, len(b.ctxs))
-	for _, job := range b.ctxs {
-		stops = append(stops, context.AfterFunc(job, func() {
+	left.Store(int64(len(b.attempts)))
+	stops := make([]func() bool, 0, len(b.attempts))
+	for _, a := range b.attempts {
+		stops = append(stops, context.AfterFunc(a.ctx, func() {
 			if left.Add(-1) == 0 {
-				cancel(context.Cause(job))
+				cancel(context.Cause(a.ctx))
 			}
 		}))
 	}

@@ -85,7 +85,9 @@ func (o Options) Validate() error {
 
 // Dispatcher runs a lane for each job type it is told of.
 type Dispatcher struct {
-	opts Options
+	opts   Options
+	roster *roster
+	crew   *crew
 
 	mu       sync.Mutex
 	lanes    map[string]*lane
@@ -137,6 +139,8 @@ func New(opts Options) (*Dispatcher, error) {
 	}
 	d.life, d.giveUp = context.WithCancel(context.Background())
 	d.work, d.stopWork = context.WithCancelCause(context.Background())
+	d.crew = newCrew(d.life.Done())
+	d.roster = &roster{start: func(l *lane) { d.crew.do(func() { d.run(l) }) }}
 	return d, nil
 }
 
@@ -157,14 +161,25 @@ func (d *Dispatcher) Set(t *registry.Type) {
 	before := d.leaving[t.Name]
 	l := newLane(d, t)
 	d.lanes[t.Name] = l
-	d.wg.Go(func() {
-		if before != nil {
-			<-before.finished
+	d.wg.Add(1)
+	if before == nil {
+		d.roster.begin(l)
+		return
+	}
+	go func() {
+		<-before.finished
+		if !d.roster.begin(l) {
+			l.retire()
 		}
-		l.run()
+	}()
+}
+
+// run runs a lane until it sleeps or is over.
+func (d *Dispatcher) run(l *lane) {
+	if l.run() {
 		d.left(l)
-		close(l.finished)
-	})
+		l.retire()
+	}
 }
 
 // left forgets a lane that was removed and has finished.
@@ -184,10 +199,9 @@ func (d *Dispatcher) Remove(name string) {
 	if l == nil {
 		return
 	}
-	l.stopTaking()
 	delete(d.lanes, name)
 	// If an older lane still finishes, this one waits for it and has nothing yet.
-	if d.leaving[name] == nil {
+	if over := l.stopTaking(); !over && d.leaving[name] == nil {
 		d.leaving[name] = l
 	}
 }
@@ -275,6 +289,18 @@ func (d *Dispatcher) Drain(ctx context.Context) error {
 	}
 }
 
+// abort calls all attempts off.
+func (d *Dispatcher) abort() {
+	d.stopWork(errStopping)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, lanes := range []map[string]*lane{d.lanes, d.leaving} {
+		for _, l := range lanes {
+			l.abort(errStopping)
+		}
+	}
+}
+
 // settleGrace is how long Stop waits for aborted attempts to be settled.
 const settleGrace = 5 * time.Second
 
@@ -285,18 +311,19 @@ const settleGrace = 5 * time.Second
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	err := d.Drain(ctx)
 	aborted := d.Running()
-	d.stopWork(errStopping)
+	d.abort()
 	if err == nil {
 		d.giveUp() // nothing is left to give up
 		return nil
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
 	defer cancel()
-	if again := d.Drain(grace); again != nil {
-		d.giveUp()
+	again := d.Drain(grace)
+	d.giveUp()
+	switch {
+	case again != nil:
 		return fmt.Errorf("%w, and could not be settled in %s", err, settleGrace)
-	}
-	if aborted == 0 {
+	case aborted == 0:
 		return nil // ctx ended before the lanes did, but nothing was running
 	}
 	return err

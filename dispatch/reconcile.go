@@ -45,14 +45,14 @@ const (
 // deliver makes one attempt. If nobody knows what became of the one before, the
 // endpoint is asked first, where the type says how; and after an attempt that
 // ends so, it is asked at once.
-func (l *lane) deliver(ctx context.Context, t *registry.Type, lease *queue.Lease) Outcome {
+func (l *lane) deliver(ctx *attemptContext, t *registry.Type, lease *queue.Lease) Outcome {
 	asked := t.ReconcileURL != "" && l.d.opts.Reconcile != nil
 	if asked && lease.Unsure {
 		if out, settled := l.reconcile(ctx, lease, "an answer was lost"); settled {
 			return out
 		}
 	}
-	out := l.try(ctx, t, lease)
+	out := l.try(ctx, t, lease, asked)
 	if !asked || !out.Unsure || ctx.Err() != nil {
 		return out
 	}
@@ -65,16 +65,22 @@ func (l *lane) deliver(ctx context.Context, t *registry.Type, lease *queue.Lease
 	return out
 }
 
-// try has the deliverer make the attempt, within the timeout of one.
-func (l *lane) try(ctx context.Context, t *registry.Type, lease *queue.Lease) Outcome {
+// try has the deliverer make the attempt, within the timeout of one. What is
+// asked after the attempt has its own time.
+func (l *lane) try(attempt *attemptContext, t *registry.Type, lease *queue.Lease, asked bool) Outcome {
 	timeout := t.Timeout
 	if lease.Timeout > 0 {
 		timeout = lease.Timeout
 	}
-	if timeout > 0 {
+	var ctx context.Context = attempt
+	switch {
+	case timeout <= 0:
+	case asked:
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
+	default:
+		attempt.limit(timeout)
 	}
 	return l.d.opts.Deliverer.Deliver(ctx, lease)
 }

@@ -19,7 +19,7 @@ func (l *lane) redrive() {
 	next, err := l.d.opts.Redrive(ctx, l.name)
 	cancel()
 	if err != nil {
-		l.log.Warn("a step of a redrive failed; it will be made again", "error", err)
+		l.log().Warn("a step of a redrive failed; it will be made again", "error", err)
 		return
 	}
 	if at := time.Now().Add(next); next >= 0 && at.Before(l.lookAt) {

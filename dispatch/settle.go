@@ -20,16 +20,14 @@ func (l *lane) finish(r result) {
 		l.finish(other)
 	}
 	r.others = nil
-	a := l.inflight[r.lease.Token]
-	delete(l.inflight, r.lease.Token)
+	a := r.attempt
 	if a.batch != nil {
 		l.leftBatch(a.batch)
 	}
 	l.running.Add(-1)
-	a.cutoff.Stop()
-	a.cancel(nil)
-	if l.log.Enabled(l.d.life, slog.LevelDebug) { // else not even the arguments are made
-		l.log.Debug("attempt", "job", r.lease.ID, "attempt", r.lease.Attempt, "status", r.outcome.Status, "error", r.outcome.Err, "duration", r.took)
+	a.ctx.release()
+	if l.d.opts.Logger.Enabled(l.d.life, slog.LevelDebug) { // else not even the arguments are made
+		l.log().Debug("attempt", "job", r.lease.ID, "attempt", r.lease.Attempt, "status", r.outcome.Status, "error", r.outcome.Err, "duration", r.took)
 	}
 	if r.outcome.Verdict == Pause {
 		if len(l.gone) == 0 {
@@ -156,7 +154,7 @@ func (l *lane) pause() {
 			l.pauseAt = time.Now().Add(lease / 15)
 			return
 		}
-		l.log.Error("cannot pause a type whose endpoint is gone", "error", err)
+		l.log().Error("cannot pause a type whose endpoint is gone", "error", err)
 		verdict = Retry
 	}
 	for _, r := range l.gone {
