@@ -153,7 +153,7 @@ func (q *Queue) ExchangeRequest(ctx context.Context, typ string, r *Request) (Ba
 	if err != nil {
 		return Batch{}, err
 	}
-	return decodeBatch(typ, sent, asSlice(v))
+	return decodeBatch(typ, sent, q.lease.Truncate(time.Millisecond), asSlice(v))
 }
 
 func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
@@ -189,13 +189,14 @@ func (s *Settlement) letters() string {
 	return string(s.Verdict)
 }
 
-func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
+func decodeBatch(typ string, sent time.Time, lease time.Duration, values []any) (Batch, error) {
 	r := reply{values: values}
 	now := time.UnixMilli(r.int())
 	b := Batch{Limit: int(r.int()), Active: int(r.int()), Waiting: int(r.int()), Paused: r.str() == "1"}
 	b.Next = time.Duration(r.int()) * time.Millisecond
 	b.Reaped, b.Promoted, b.Hold = int(r.int()), int(r.int()), time.Duration(r.int())*time.Millisecond
-	deadline := sent.Add(time.Duration(r.int()) * time.Millisecond)
+	left := time.Duration(r.int()) * time.Millisecond
+	deadline := sent.Add(left)
 	b.Limited = time.Duration(r.int()) * time.Millisecond
 	b.InForce = int(r.int())
 	outage, err := decodeOutage(r.str())
@@ -219,7 +220,8 @@ func decodeBatch(typ string, sent time.Time, values []any) (Batch, error) {
 			b.Damaged = append(b.Damaged, l.ID) // and the others go on
 			continue
 		}
-		l.Type, l.State, l.StartedAt = typ, Active, now
+		// A repeated request's leases began with the first.
+		l.Type, l.State, l.StartedAt = typ, Active, now.Add(left-lease)
 		if name, _, ok := strings.Cut(l.Token, "."); ok {
 			l.Batch = name
 		}

@@ -136,8 +136,10 @@ func repeatRequest(v *env) {
 	v.configure(5)
 	v.pushIDs("a", "b", "c", "d")
 	l := v.claim(2)
-	cut := &cutter{on: true}
+	cut := &cutter{}
 	v.q = v.openOn(another(v, v.client, cut), queue.Options{Consumer: "cut"})
+	v.exchange(nil, 0) // else only the answer to the loading of the script would get lost
+	cut.on = true
 	r := &queue.Request{Done: []queue.Settlement{end(l[0], queue.Done), end(l[1], queue.Bury)}, Want: 2}
 	for range 3 {
 		if _, err := v.q.ExchangeRequest(v.ctx(), typ, r); !errors.Is(err, errCut) {
@@ -145,12 +147,17 @@ func repeatRequest(v *env) {
 		}
 	}
 	cut.on = false
+	time.Sleep(10 * time.Millisecond) // so that the answer comes later than the claim
 	b, err := v.q.ExchangeRequest(v.ctx(), typ, r)
 	v.ok(err)
 	if ids(b.Leases) != "c d" || len(b.Stale) != 0 || b.Active != 2 {
 		v.Fatalf("%+v", b)
 	}
 	for _, l := range b.Leases {
+		// They began when they were claimed: else the history would tell of two attempts.
+		if j := v.get(l.ID); !l.StartedAt.Equal(j.StartedAt) {
+			v.Errorf("%s began at %s, says its lease, and at %s, says the store", l.ID, l.StartedAt, j.StartedAt)
+		}
 		v.settle(end(l, queue.Done))
 	}
 	// The same request once more brings nothing: its leases are settled.
