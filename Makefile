@@ -1,7 +1,7 @@
 # DeeToo needs nothing but Go: `make run` runs it, `make test` tests it.
 GO ?= go
 
-.PHONY: run demo build test race lint fuzz bench tools
+.PHONY: run demo build test race lint fuzz bench chaos tools
 
 # The dispatcher on the embedded store in ./data, for one machine.
 run:
@@ -20,6 +20,7 @@ build:
 test: tools lint
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/dispatch$$')
 	$(GO) test -timeout 5m ./dispatch
+	cd chaos && $(GO) vet -mod=mod ./... && $(GO) test -mod=mod ./...
 
 race:
 	$(GO) test -race -timeout 5m ./dispatch
@@ -46,3 +47,10 @@ BENCH ?=
 bench:
 	@./.ci/install redis-server:redis-server
 	cd bench && $(GO) run . $(BENCH)
+
+# Does DeeToo keep its promises while everything fails? make chaos CHAOS="-scenario always -duration 1h", or CHAOS="-seed 7".
+# It follows the main module's dependencies by itself (-mod=mod).
+CHAOS ?=
+chaos:
+	@./.ci/install redis-server:redis-server
+	cd chaos && $(GO) run -mod=mod . $(CHAOS)

@@ -122,6 +122,17 @@ func (s *Server) URL() string { return "redis://" + s.Addr() }
 // Client is a client of the server, the same at each call. Close closes it.
 func (s *Server) Client() redis.UniversalClient { return s.client }
 
+// Dir is the folder it works in, where it keeps what it was told to persist.
+func (s *Server) Dir() string { return s.dir }
+
+// Signal sends the running process a signal, such as SIGSTOP or SIGCONT.
+func (s *Server) Signal(sig syscall.Signal) error {
+	if s.proc == nil {
+		return fmt.Errorf("redis-server at %s does not run", s.Addr())
+	}
+	return s.proc.cmd.Process.Signal(sig)
+}
+
 // Start starts the server again after Stop or Kill: on the same port and in
 // the same folder, so that what it was told to persist is there again. It
 // returns once the server answers.

@@ -1,0 +1,19 @@
+package main
+
+// scenario is a Redis and the faults that are made.
+type scenario struct {
+	name, about string
+	open        func() (store, error)
+	kinds       []kind
+}
+
+func scenarios() []scenario {
+	all := []kind{killed(), asleep(), rolled(), redisKilled(), redisAway(), redisRestarted(), redisStalled(), redisHung(), scriptsFlushed(), redisFull()}
+	return []scenario{
+		{"rolling", "SIGTERM under load: nothing runs twice", openSingle("everysec"), []kind{rolled()}},
+		{"stall", "Redis stalls, or is restarted, for less than half a lease: nothing runs twice", openSingle("always"),
+			[]kind{redisStalled(), redisRestarted(), redisKilled(), scriptsFlushed(), redisFull()}},
+		{"always", "one Redis, appendfsync always: nothing answered is lost", openSingle("always"), append(all, powerCut())},
+		{"everysec", "one Redis, appendfsync everysec: up to 3 s may be lost", openSingle("everysec"), append(all, powerCut())},
+	}
+}
