@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -153,11 +154,11 @@ func (q *Queue) ExchangeRequest(ctx context.Context, typ string, r *Request) (Ba
 	if err != nil {
 		return Batch{}, err
 	}
-	return decodeBatch(typ, sent, q.lease.Truncate(time.Millisecond), asSlice(v))
+	return decodeBatch(typ, r.id, sent, q.lease.Truncate(time.Millisecond), asSlice(v))
 }
 
 func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
-	args := make([]any, 0, 5+9*len(r.Done))
+	args := make([]any, 0, 5+6*len(r.Done))
 	args = append(args, r.id, q.consumer, q.lease.Milliseconds(), max(min(r.Want, MaxSettlements), 0), q.maxLost)
 	for i := range r.Done {
 		s := &r.Done[i]
@@ -176,20 +177,24 @@ func (q *Queue) exchangeArgs(r *Request) ([]any, error) {
 		if len(result) > MaxResultSize {
 			result = result[:MaxResultSize]
 		}
-		args = append(args, s.ID, s.Token, s.letters(), s.Delay.Milliseconds(), s.Attempt.Status, line, result, s.Hold.Milliseconds(), s.told())
+		args = append(args, s.ID, s.Token, s.how(), line, result, s.told())
 	}
 	return args, nil
 }
 
-// letters are the verdict in the protocol.
-func (s *Settlement) letters() string {
-	if s.Unsure {
-		return string(s.Verdict) + "u"
+// how is the way the attempt ended, in the protocol; most end in the same.
+func (s *Settlement) how() string {
+	if s.Verdict == Done && s.Attempt.Status == 200 && s.Delay == 0 && s.Hold == 0 && !s.Unsure {
+		return "d 0 200 0"
 	}
-	return string(s.Verdict)
+	unsure := ""
+	if s.Unsure {
+		unsure = "u"
+	}
+	return fmt.Sprintf("%c%s %d %d %d", s.Verdict, unsure, s.Delay.Milliseconds(), s.Attempt.Status, s.Hold.Milliseconds())
 }
 
-func decodeBatch(typ string, sent time.Time, lease time.Duration, values []any) (Batch, error) {
+func decodeBatch(typ, request string, sent time.Time, lease time.Duration, values []any) (Batch, error) {
 	r := reply{values: values}
 	now := time.UnixMilli(r.int())
 	b := Batch{Limit: int(r.int()), Active: int(r.int()), Waiting: int(r.int()), Paused: r.str() == "1"}
@@ -209,9 +214,12 @@ func decodeBatch(typ string, sent time.Time, lease time.Duration, values []any) 
 	for range r.int() {
 		b.Stale = append(b.Stale, r.str())
 	}
-	for r.more() {
+	for i := 1; r.more(); i++ {
 		l := Lease{Deadline: deadline}
 		l.ID, l.Token = r.str(), r.str()
+		if l.Token == "" {
+			l.Token = request + "-" + strconv.Itoa(i)
+		}
 		rec, blob := r.str(), r.str()
 		if r.err != nil {
 			break

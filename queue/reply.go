@@ -49,6 +49,12 @@ func (r *reply) str() string {
 }
 
 func (r *reply) int() int64 {
+	if len(r.values) > 0 {
+		if n, ok := r.values[0].(int64); ok {
+			r.values = r.values[1:]
+			return n
+		}
+	}
 	s := r.str()
 	if r.err != nil {
 		return 0

@@ -33,8 +33,8 @@ func loadScripts(headers bool) (*scripts, error) {
 	}
 	// What a script needs beside the prelude, in this order.
 	needs := map[string][]string{
-		"exchange":     {"unique", "after", "expiry", "graves", "canary", "burial", "conclusion", "batch", "outage", "adaptive"},
-		"conclude":     {"unique", "after", "expiry", "graves", "canary", "burial", "conclusion", "batch", "outage"},
+		"exchange":     {"unique", "after", "expiry", "graves", "canary", "conclusion", "batch", "outage", "adaptive"},
+		"conclude":     {"unique", "after", "expiry", "graves", "canary", "conclusion", "batch", "outage"},
 		"push":         {"unique", "graves", "after"},
 		"cancel":       {"unique", "after"},
 		"requeue":      {"unique", "graves"},
@@ -49,8 +49,8 @@ func loadScripts(headers bool) (*scripts, error) {
 		"deadgroups":   {"graves"},
 		"why":          {"graves", "batch"},
 		"hold":         {"outage"},
-		"stats":        {"after"},
-		"outbox":       {"after"},
+		"stats":        {"unique", "after"},
+		"outbox":       {"unique", "after"},
 	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
@@ -65,14 +65,21 @@ func loadScripts(headers bool) (*scripts, error) {
 		if headers && name != "push" {
 			header = "#!lua flags=allow-oom\n"
 		}
-		text := header + string(prelude)
-		for _, part := range append(append(waitingParts(name), needs[name]...), name) {
+		// Prelude, parts and script are functions one in the other, not one after the other: Lua searches all
+		// the captured variables of the present level whenever a function is made, but not those further out.
+		text := header + string(prelude) + "return (function()\n"
+		for _, part := range append(waitingParts(name), needs[name]...) {
 			b, err := luaFiles.ReadFile("lua/" + part + ".lua")
 			if err != nil {
 				return nil, fmt.Errorf("script %s: %w", name, err)
 			}
 			text += string(b)
 		}
+		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			return nil, fmt.Errorf("script %s: %w", name, err)
+		}
+		text += "return (function()\n" + string(b) + "end)()\nend)()\n"
 		*script = redis.NewScript(text)
 	}
 	b, err := luaFiles.ReadFile("lua/workflow.lua") // no type's: it goes without the prelude

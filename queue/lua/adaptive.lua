@@ -16,42 +16,40 @@
 -- Netflix's concurrency-limits (Gradient2Limit).
 local adaptive, pace
 local pace_changed = false
-local adaptive_begin, adaptive_end, adaptive_move, adaptive_lower, adaptive_tell, in_force
 
--- adaptive_load makes the functions: few types need them.
-local function adaptive_load()
-  function adaptive_begin(settings, limit, batched)
+local Adaptive = lazy(function(Adaptive)
+  function Adaptive.begin(settings, limit, batched)
     if not settings then return end
     local least, target, tolerance = string.match(settings, '^(%S+) (%S+) (%S+)$')
     adaptive = {least = tonumber(least), target = tonumber(target), tolerance = tonumber(tolerance)}
     local state = call('HGET', CONTROL, 'adapt')
     pace = state and cjson.decode(state) or {l = adaptive.least, n = 0, t = 0, b = 0, d = 0, p = 1}
     pace.l = math.max(math.min(pace.l, limit), math.min(adaptive.least, limit))
-    if not pace.u and (batched and batch_slots() or call('ZCARD', ACTIVE)) >= pace.l then pace.u, pace_changed = 1, true end
+    if not pace.u and (batched and Batch.slots() or call('ZCARD', ACTIVE)) >= pace.l then pace.u, pace_changed = 1, true end
   end
 
-  function adaptive_end()
+  function Adaptive.finish()
     if pace_changed then call('HSET', CONTROL, 'adapt', cjson.encode(pace)) end
   end
 
-  function adaptive_move(to, why, now)
+  function Adaptive.move(to, why, now)
     pace.n, pace.t, pace.u = 0, 0, nil
     if to == pace.l then return end
     pace.at, pace.from, pace.why, pace.l = now, pace.l, why, to
   end
 
-  function adaptive_lower(why, now)
+  function Adaptive.lower(why, now)
     pace.d, pace.p = now, nil
-    adaptive_move(math.max(math.min(math.floor(pace.l * 0.7), pace.l - 1), adaptive.least), why, now)
+    Adaptive.move(math.max(math.min(math.floor(pace.l * 0.7), pace.l - 1), adaptive.least), why, now)
   end
 
-  -- adaptive_tell takes note of what an attempt told of the target, and how long it took (ms).
-  function adaptive_tell(started, class, took, line, limit, now)
+  -- Adaptive.tell takes note of what an attempt told of the target, and how long it took (ms).
+  function Adaptive.tell(started, class, took, line, limit, now)
     -- While the outage hold is open there is nothing to be learnt.
     if not adaptive or started <= pace.d or (down and down.s) then return end
     if class == 'b' or class == 'o' then
       pace_changed = true
-      adaptive_lower(said(line), now)
+      Adaptive.lower(Outage.said(line), now)
       return
     elseif class ~= 'w' then
       return
@@ -73,18 +71,18 @@ local function adaptive_load()
       end
     end
     if most and mean > most then
-      adaptive_lower(string.format('latency of %.0f ms, over %.0f ms', mean, most), now)
+      Adaptive.lower(string.format('latency of %.0f ms, over %.0f ms', mean, most), now)
     elseif used and pace.l < limit then
       local step = pace.p and pace.l or math.ceil(math.sqrt(pace.l) / 4)
-      adaptive_move(math.min(pace.l + step, limit), string.format('%d answers with all slots taken', pace.n), now)
+      Adaptive.move(math.min(pace.l + step, limit), string.format('%d answers with all slots taken', pace.n), now)
     else
       pace.n, pace.t, pace.u = 0, 0, nil
     end
   end
 
-  -- in_force returns how many slots may be used at once, of a limit, for what is known of the target. used: how many are.
-  function in_force(limit, used, now)
+  -- Adaptive.limit returns how many slots may be used at once, of a limit, for what is known of the target. used: how many are.
+  function Adaptive.limit(limit, used, now)
     if adaptive and not (down and down.s) then limit = math.min(limit, pace.l) end
-    return outage_limit(limit, used, now)
+    return Outage.limit(limit, used, now)
   end
-end
+end)

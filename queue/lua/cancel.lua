@@ -22,9 +22,8 @@ elseif at == 'W' or at == 'S' then
   local now = clock()
   if at == 'S' then call('ZREM', SCHEDULED, id) else left_over(rec) end
   cancel_now(id, rec, '0', now)
-  unique_release(id, tail_of(rec))
   local _, _, _, failed, _, e, _, tail = parse(rec)
-  job_ended(id, 'c', e, failed, tail, now, '')
+  ended(id, 'c', e, failed, tail, now, '')
   if outbox_filled then call('PUBLISH', ARGV[2], ARGV[4]) end
   local kept = call('HMGET', CONTROL, 'keep', 'age')
   retain(now, tonumber(kept[1] or 1000), tonumber(kept[2] or 86400000), 100)

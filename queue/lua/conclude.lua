@@ -12,29 +12,27 @@ local held, rec = call('HGET', LEASES, id), call('HGET', JOBS, id)
 if not held or not rec or not parse(rec) or redis.sha1hex('callback ' .. string.match(held, '^%S+')) ~= ARGV[2] then return 0 end
 
 local now = clock()
-batch_left({string.match(held, '^%S+')})
+Batch.left({string.match(held, '^%S+')})
 if verdict == 'd' then
   -- Before its request is answered this is the first that is heard of the target.
   if not handed(held) then
     local c = call('HMGET', CONTROL, 'outage', 'held', 'limit')
     local token, started = string.match(held, '^(%S+) (%d+)')
-    outage_load()
-    outage_begin(c[1], c[2])
-    outage_tell(delivery_of(token), false, tonumber(started), 'w', '', 0, tonumber(c[3] or 0), now)
-    outage_end()
+    Outage.begin(c[1], c[2])
+    Outage.tell(Outage.delivery(token), false, tonumber(started), 'w', '', 0, tonumber(c[3] or 0), now)
+    Outage.finish()
   end
   local _, p, b, failed, lost, e, w, tail = parse(rec)
   failed = failed + 1
-  local ending, line = closing(id, held, now, failed, 'succeeded')
+  local ending, line = Conclusion.closing(id, held, now, failed, 'succeeded')
   call('HSET', JOBS, id, record('s', p, b, failed, lost, e, w, ending, doubt(tail, false)))
   call('RPUSH', FINISHED, id .. ' ' .. int(now))
-  job_ended(id, 's', e, failed, tail, now, text)
+  ended(id, 's', e, failed, tail, now, text)
   if text ~= '' then call('HSET', RESULTS, id, text) end
-  unique_release(id, tail)
   if failed > 1 or lost > 0 then remember(id, line) end
-  canaries_succeeded({id}, now)
+  Canary.succeeded({id}, now)
 else
-  local at = fail(id, rec, held, now, text, verdict == 'x', tonumber(ARGV[5]))
+  local at = Conclusion.fail(id, rec, held, now, text, verdict == 'x', tonumber(ARGV[5]))
   if at then lower_due(at) end
 end
 local kept = call('HMGET', CONTROL, 'keep', 'age')

@@ -2,4 +2,4 @@
 --
 -- KEYS  see the prelude
 -- Returns a fingerprint and its group, in turn
-return call('HGETALL', GRAVES)
+return call('HGETALL', Graves.GRAVES)

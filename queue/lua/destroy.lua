@@ -6,13 +6,14 @@
 local counts = call('HMGET', CONTROL, 'wstale', 'grouped')
 local waiting = tonumber(counts[2] or 0) - tonumber(counts[1] or 0)
 for p = 1, 5 do waiting = waiting + call('LLEN', WAITING[p]) end
-local left = {waiting, call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZCARD', DEAD), call('ZCARD', OUTBOX)}
+local left = {waiting, call('ZCARD', SCHEDULED), call('ZCARD', ACTIVE), call('ZCARD', DEAD), call('ZCARD', After.OUTBOX)}
 if ARGV[1] == '1' or left[1] + left[2] + left[3] + left[4] + left[5] == 0 then
   call('UNLINK', BASE .. 'batches')
-  call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS, BURIED, GRAVES, ENDINGS, OUTBOX, TROUBLES, unpack(WAITING))
-  call('UNLINK', UNIQUE, UNIQUE_ENDS)
-  for _, op in ipairs(call('ZRANGE', REDRIVES, 0, -1)) do call('UNLINK', REDRIVE .. op) end
-  call('UNLINK', REDRIVES, REDRIVING, CANARIES)
+  call('UNLINK', JOBS, BLOBS, RESULTS, ATTEMPTS, LEASES, ACTIVE, SCHEDULED, DEAD, FINISHED, CONTROL, REPORTS,
+    Graves.BURIED, Graves.GRAVES, After.ENDINGS, After.OUTBOX, After.TROUBLES, unpack(WAITING))
+  Unique.destroy()
+  for _, op in ipairs(call('ZRANGE', REDRIVES, 0, -1)) do call('UNLINK', Canary.REDRIVE .. op) end
+  call('UNLINK', REDRIVES, REDRIVING, Canary.CANARIES)
   Group.destroy()
 end
 return left

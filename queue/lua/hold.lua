@@ -8,20 +8,19 @@ if known then return known end
 
 local now = clock()
 local c = call('HMGET', CONTROL, 'outage', 'held')
-outage_load()
-outage_begin(c[1], c[2] or '{"w":""}')
+Outage.begin(c[1], c[2] or '{"w":""}')
 if ARGV[1] == '1' then
-  if not down.s then outage_open(ARGV[2], now) end
+  if not down.s then Outage.open(ARGV[2], now) end
   -- A canary that is out is forgotten: what it finds costs nothing, and opens nothing.
   down.e, down.f, down.u, down.c, down.j = ARGV[2], 1, nil, nil, nil
   if ARGV[3] ~= '' then down.u = now + tonumber(ARGV[3]) end
   down_changed = true
 elseif down.s then
-  outage_close(now)
+  Outage.close(now)
   down_changed = true
 elseif down.r then
-  outage_over()
+  Outage.over()
   down_changed = true
 end
-outage_end()
-return answered(outage_state())
+Outage.finish()
+return answered(Outage.state())

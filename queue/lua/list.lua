@@ -64,7 +64,7 @@ local function zset(key, command, rank)
         return
       end
       local rec = call('HGET', JOBS, found[i])
-      if rec and (not filter or wanted(filter, found[i], found[i + 1])) then add(found[i], rec, found[i + 1]) end
+      if rec and (not filter or Graves.wanted(filter, found[i], found[i + 1])) then add(found[i], rec, found[i + 1]) end
       last = found[i + 1] .. ' ' .. found[i]
       budget = budget - 1
     end
@@ -94,7 +94,7 @@ local function waiting()
           return false
         end
         local rec = call('HGET', JOBS, id)
-        if stands(id, rec, p, g) and (not filter or wanted(filter, id)) then add(id, rec, '') end
+        if stands(id, rec, p, g) and (not filter or Graves.wanted(filter, id)) then add(id, rec, '') end
         i = i + 1
         budget = budget - 1
       end
@@ -136,7 +136,7 @@ local function finished()
       local id, ms = string.match(entries[k], '^(%S+) (%d+)$')
       local rec = call('HGET', JOBS, id)
       if rec and string.find(letters, string.sub(rec, 1, 1), 1, true) and finished_at(rec) == ms
-        and (not filter or wanted(filter, id)) then add(id, rec, '') end
+        and (not filter or Graves.wanted(filter, id)) then add(id, rec, '') end
       i = i - 1
       budget = budget - 1
     end

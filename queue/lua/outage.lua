@@ -18,24 +18,21 @@
 -- finds the target failing then costs nothing, nor does one that began before it closed.
 local outage, down
 local down_changed, down_event = false, ''
-local delivery_of, outage_begin, outage_end, outage_state, said, outage_open, outage_close, outage_over,
-  canary_failed, outage_tell, outage_lost, outage_limit, outage_took, outage_next, remember_held
 
--- outage_load makes the functions: few types need them.
-local function outage_load()
-  -- delivery_of returns what the tokens of one delivery have in common; see batch.lua.
-  function delivery_of(token) return string.match(token, '^[^.]*') end
+local Outage = lazy(function(Outage)
+  -- Outage.delivery returns what the tokens of one delivery have in common; see batch.lua.
+  function Outage.delivery(token) return string.match(token, '^[^.]*') end
 
-  -- outage_begin takes what control holds.
-  function outage_begin(settings, state)
+  -- Outage.begin takes what control holds.
+  function Outage.begin(settings, state)
     if not settings and not state then return end
     local share, of, refused, least, most = string.match(settings or '0.5 20 3 1000 60000', '^(%S+) (%d+) (%d+) (%d+) (%d+)$')
     outage = {on = settings, share = tonumber(share), of = tonumber(of), refused = tonumber(refused), least = tonumber(least), most = tonumber(most)}
     down = state and cjson.decode(state) or {w = ''}
   end
 
-  -- outage_end stores the state, if it changed.
-  function outage_end()
+  -- Outage.finish stores the state, if it changed.
+  function Outage.finish()
     if not down_changed then return end
     if not down.s and not down.r and not outage.on then
       call('HDEL', CONTROL, 'held')
@@ -44,17 +41,17 @@ local function outage_load()
     end
   end
 
-  -- outage_state is the state for those who show it; '' if all is well.
-  function outage_state()
+  -- Outage.state is the state for those who show it; '' if all is well.
+  function Outage.state()
     return down and (down.s or down.r) and cjson.encode(down) or ''
   end
 
-  -- said returns the error in a line of history.
-  function said(line)
+  -- Outage.said returns the error in a line of history.
+  function Outage.said(line)
     return line ~= '' and cjson.decode(line).error or 'no reason was given'
   end
 
-  function outage_open(why, now)
+  function Outage.open(why, now)
     down_event = 'opened'
     -- A ramp that failed goes on where the canaries were.
     down.i = down.i and math.min(down.i * 2, outage.most) or outage.least
@@ -62,7 +59,7 @@ local function outage_load()
     down.w, down.q, down.c, down.r, down.b, down.k, down.x, down.o = '', nil, nil, nil, nil, nil, nil, nil
   end
 
-  function outage_close(now)
+  function Outage.close(now)
     down_event = 'closed'
     down.s, down.f, down.u, down.n, down.j = nil, nil, nil, nil, nil
     down.r, down.b, down.k, down.x, down.o = 1, now, 0, 0, 1
@@ -71,22 +68,22 @@ local function outage_load()
     call('PUBLISH', prefix .. ':wake', typ)
   end
 
-  function outage_over()
+  function Outage.over()
     down_event = 'recovered'
     down.e, down.i, down.c, down.r, down.k, down.x, down.o = nil, nil, nil, nil, nil, nil, nil
   end
 
-  function canary_failed(why, now, pause)
+  function Outage.canary_failed(why, now, pause)
     down.p, down.c, down.j, down.e = down.c, nil, nil, why
     down.i = math.min(down.i * 2, outage.most)
     down.n = now + math.max(down.i, pause)
   end
 
-  -- outage_tell takes note of what an attempt told of the target: its class is one
+  -- Outage.tell takes note of what an attempt told of the target: its class is one
   -- of queue.Health. It returns nil if the attempt is to be settled as it says, and
   -- else, for one that costs nothing: 'canary', or 'held'. again says that another job of its
   -- delivery has told already.
-  function outage_tell(delivery, again, started, class, line, pause, limit, now)
+  function Outage.tell(delivery, again, started, class, line, pause, limit, now)
     if not outage then return nil end
     local bad = class == 'o' or class == 'f' or class == 'c'
     if down.s then
@@ -94,11 +91,11 @@ local function outage_load()
       if canary and not again then
         down_changed = true
         if bad then
-          canary_failed(said(line), now, pause)
+          Outage.canary_failed(Outage.said(line), now, pause)
         elseif class == '' then
           down.c, down.j, down.n = nil, nil, now + down.i -- called off: it told nothing
         else
-          outage_close(now)
+          Outage.close(now)
         end
       end
       return bad and ((canary or down.p == delivery) and 'canary' or 'held') or nil
@@ -113,14 +110,14 @@ local function outage_load()
       if bad then
         down.x = down.x + 1
         if down.x >= outage.share * down.r then
-          outage_open(said(line), now)
+          Outage.open(Outage.said(line), now)
           return 'held'
         end
       elseif class == 'w' then
         down.k = down.k + 1
         if down.k >= down.r then
           down.r, down.k, down.x = down.r * 2, 0, 0
-          if down.r >= limit then outage_over() end
+          if down.r >= limit then Outage.over() end
         end
       end
       return nil
@@ -135,22 +132,22 @@ local function outage_load()
     if bad then
       local _, failed = string.gsub(down.w, '1', '')
       if failed >= outage.share * outage.of or (down.q or 0) >= outage.refused then
-        outage_open(said(line), now)
+        Outage.open(Outage.said(line), now)
         return 'held'
       end
     end
     return nil
   end
 
-  -- outage_lost: the lease of an attempt ended with its dispatcher.
-  function outage_lost(token, now)
-    if not down or not down.s or down.c ~= delivery_of(token) then return end
+  -- Outage.lost: the lease of an attempt ended with its dispatcher.
+  function Outage.lost(token, now)
+    if not down or not down.s or down.c ~= Outage.delivery(token) then return end
     down_changed = true
-    canary_failed('the canary was lost with its dispatcher', now, 0)
+    Outage.canary_failed('the canary was lost with its dispatcher', now, 0)
   end
 
-  -- outage_limit returns how many slots may be used at once, of a limit.
-  function outage_limit(limit, used, now)
+  -- Outage.limit returns how many slots may be used at once, of a limit.
+  function Outage.limit(limit, used, now)
     if not down then return limit end
     if down.s then
       if down.f then
@@ -158,7 +155,7 @@ local function outage_load()
         down.f, down.u, down.n, down_changed = nil, nil, now, true
       end
       -- A canary that ended in another way (removed, concluded by a callback) told nothing.
-      if down.c and delivery_of(string.match(call('HGET', LEASES, down.j) or '', '^%S*')) ~= down.c then
+      if down.c and Outage.delivery(string.match(call('HGET', LEASES, down.j) or '', '^%S*')) ~= down.c then
         down.c, down.j, down.n, down_changed = nil, nil, now + down.i, true
       end
       if down.c or now < down.n then return 0 end
@@ -168,7 +165,7 @@ local function outage_load()
       if down.o then
         for _, held in ipairs(call('HVALS', LEASES)) do
           local token, started = string.match(held, '^(%S+) (%d+)')
-          local delivery = delivery_of(token or '')
+          local delivery = Outage.delivery(token or '')
           if token and not seen[delivery] and (tonumber(started) < down.b or delivery == down.c) then
             old, seen[delivery] = old + 1, true
           end
@@ -180,22 +177,22 @@ local function outage_load()
     return limit
   end
 
-  -- outage_took notes which job was claimed: while the hold is open it is the canary.
-  function outage_took(id, token)
-    if down and down.s then down.j, down.c, down_changed = id, delivery_of(token), true end
+  -- Outage.took notes which job was claimed: while the hold is open it is the canary.
+  function Outage.took(id, token)
+    if down and down.s then down.j, down.c, down_changed = id, Outage.delivery(token), true end
   end
 
-  -- outage_next returns when a canary may go (ms), nil if that is not known or now.
-  function outage_next(now)
+  -- Outage.next returns when a canary may go (ms), nil if that is not known or now.
+  function Outage.next(now)
     if not down or not down.s or down.c then return nil end
     local at = down.n
     if down.f then at = down.u end
     return at and at > now and at or nil
   end
 
-  -- remember_held keeps a line of an attempt that cost nothing: the last one only,
+  -- Outage.remember keeps a line of an attempt that cost nothing: the last one only,
   -- so that a long outage leaves the job's other attempts in its history.
-  function remember_held(id, line)
+  function Outage.remember(id, line)
     if line == '' then return end
     line = string.gsub(line, '"outcome":"%a+"', '"outcome":"held"', 1)
     local old = call('HGET', ATTEMPTS, id)
@@ -206,4 +203,4 @@ local function outage_load()
       remember(id, line)
     end
   end
-end
+end)

@@ -8,7 +8,7 @@
 --       defer: a key, how long until the next try (ms), tries so far, why
 -- Returns {ms until an ending is due, -1 none}, and for take three an ending: key, ending, trouble ("" none)
 local function next_due(now)
-  local first = call('ZRANGE', OUTBOX, 0, 0, 'WITHSCORES')[2]
+  local first = call('ZRANGE', After.OUTBOX, 0, 0, 'WITHSCORES')[2]
   if not first then
     call('HDEL', CONTROL, 'outbox')
     return '-1'
@@ -27,13 +27,13 @@ if ARGV[1] == 'take' then
   else
     local due = call('HGET', CONTROL, 'outbox')
     if due and tonumber(due) <= now then
-      keys = call('ZRANGEBYSCORE', OUTBOX, '-inf', int(now), 'LIMIT', 0, ARGV[2])
-      for _, key in ipairs(keys) do call('ZADD', OUTBOX, 'XX', int(now + tonumber(ARGV[3])), key) end
+      keys = call('ZRANGEBYSCORE', After.OUTBOX, '-inf', int(now), 'LIMIT', 0, ARGV[2])
+      for _, key in ipairs(keys) do call('ZADD', After.OUTBOX, 'XX', int(now + tonumber(ARGV[3])), key) end
       if #keys > 0 then answered(table.concat(keys, ' ')) end
     end
   end
   if #keys > 0 then
-    local endings, troubles = call('HMGET', ENDINGS, unpack(keys)), call('HMGET', TROUBLES, unpack(keys))
+    local endings, troubles = call('HMGET', After.ENDINGS, unpack(keys)), call('HMGET', After.TROUBLES, unpack(keys))
     for i, key in ipairs(keys) do
       if endings[i] then
         out[#out + 1] = key
@@ -43,12 +43,12 @@ if ARGV[1] == 'take' then
     end
   end
 elseif ARGV[1] == 'done' then
-  call('ZREM', OUTBOX, unpack(ARGV, 2))
-  call('HDEL', ENDINGS, unpack(ARGV, 2))
-  call('HDEL', TROUBLES, unpack(ARGV, 2))
-elseif call('ZSCORE', OUTBOX, ARGV[2]) then
-  call('ZADD', OUTBOX, int(now + tonumber(ARGV[3])), ARGV[2])
-  call('HSET', TROUBLES, ARGV[2], ARGV[4] .. ' ' .. ARGV[5])
+  call('ZREM', After.OUTBOX, unpack(ARGV, 2))
+  call('HDEL', After.ENDINGS, unpack(ARGV, 2))
+  call('HDEL', After.TROUBLES, unpack(ARGV, 2))
+elseif call('ZSCORE', After.OUTBOX, ARGV[2]) then
+  call('ZADD', After.OUTBOX, int(now + tonumber(ARGV[3])), ARGV[2])
+  call('HSET', After.TROUBLES, ARGV[2], ARGV[4] .. ' ' .. ARGV[5])
 end
 out[1] = next_due(now)
 return out

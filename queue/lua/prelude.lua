@@ -47,13 +47,15 @@ local call = redis.call
 
 -- lazy returns a table that make fills when it is first looked into. A script
 -- makes its functions anew at each call: those of few types are made for these only.
-local function lazy(make)
-  return setmetatable({}, {__index = function(t, k)
-    setmetatable(t, nil)
-    make(t)
-    return t[k]
-  end})
+local LAZY = {}
+function LAZY.__index(t, k)
+  local make = t[1]
+  setmetatable(t, nil)
+  t[1] = nil
+  make(t)
+  return t[k]
 end
+local function lazy(make) return setmetatable({make}, LAZY) end
 
 -- clock returns the time in ms, and the same in µs.
 local function clock()
@@ -83,6 +85,11 @@ local function parse(rec)
   local tail = string.find(rec, '\n', 1, true)
   if not s or not tail then return nil end
   return s, digits[p], b, digits[f] or tonumber(f), digits[l] or tonumber(l), e, w, string.sub(rec, tail)
+end
+
+-- tail_of returns a record from its first newline on; nothing of a damaged one.
+local function tail_of(rec)
+  return string.sub(rec, string.find(rec, '\n', 1, true) or #rec + 1)
 end
 
 local function record(s, p, b, failed, lost, enqueued, wait, ending, tail)
@@ -121,15 +128,14 @@ end
 
 -- forget deletes all that is known of the jobs of a (non-empty) list of ids.
 local function forget(ids)
+  local more = {} -- many types have none of these
+  for _, key in ipairs({BLOBS, RESULTS, ATTEMPTS, REPORTS}) do
+    if call('EXISTS', key) == 1 then more[#more + 1] = key end
+  end
   for i = 1, #ids, 1000 do
     local last = math.min(i + 999, #ids)
     call('HDEL', JOBS, unpack(ids, i, last))
-    call('HDEL', BLOBS, unpack(ids, i, last))
-    call('HDEL', RESULTS, unpack(ids, i, last))
-    call('HDEL', ATTEMPTS, unpack(ids, i, last))
-  end
-  if call('EXISTS', REPORTS) == 1 then -- few types have any
-    for i = 1, #ids, 1000 do call('HDEL', REPORTS, unpack(ids, i, math.min(i + 999, #ids))) end
+    for _, key in ipairs(more) do call('HDEL', key, unpack(ids, i, last)) end
   end
 end
 
@@ -191,12 +197,13 @@ local function drop_finished(n)
   local stale = tonumber(call('HGET', CONTROL, 'fstale') or 0)
   local ids, seen = {}, {}
   for i, entry in ipairs(entries) do
-    local id, ms = string.match(entry, '^(%S+) (%d+)$')
+    local gap = string.find(entry, ' ', 1, true)
+    local id = string.sub(entry, 1, gap - 1)
     if stale > 0 then
       local rec = call('HGET', JOBS, id)
       local s = rec and string.sub(rec, 1, 1)
       -- A job that finished twice within a millisecond has two such entries.
-      if not seen[id] and (s == 's' or s == 'c') and finished_at(rec) == ms then
+      if not seen[id] and (s == 's' or s == 'c') and finished_at(rec) == string.sub(entry, gap + 1) then
         seen[id] = true
         ids[#ids + 1] = id
       else
@@ -216,7 +223,8 @@ end
 local function retain(now, keep, age, most)
   local left = most
   while left > 0 do
-    local over = call('LLEN', FINISHED) - tonumber(call('HGET', CONTROL, 'fstale') or 0) - keep
+    local over = call('LLEN', FINISHED) - keep
+    if over > 0 then over = over - tonumber(call('HGET', CONTROL, 'fstale') or 0) end
     if over <= 0 then break end
     local n = math.min(over, left)
     drop_finished(n) -- fewer jobs than entries, if some were left over

@@ -15,7 +15,7 @@ if ARGV[1] == 'd' then
   ids = call('ZRANGEBYSCORE', DEAD, '-inf', ARGV[3], 'LIMIT', 0, most)
   if #ids > 0 then
     call('ZREM', DEAD, unpack(ids))
-    unburied(ids)
+    Graves.left(ids)
   end
   more = #ids == most
 elseif ARGV[1] == 'S' then
@@ -54,13 +54,13 @@ else
   if most > 0 and tonumber(call('HGET', CONTROL, 'grouped') or 0) > 0 then most = Group.purge(most, take) end
   more = most == 0
 end
-if ARGV[1] ~= 'd' then unique_forget(ids) end -- the dead hold no keys
+if ARGV[1] ~= 'd' then Unique.forget(ids) end -- the dead hold no keys
 if #ids > 0 then
   if ARGV[1] ~= 'd' then -- they end without having run
     local now = clock()
     for i, rec in ipairs(call('HMGET', JOBS, unpack(ids))) do
       local _, _, _, failed, _, e, _, tail = parse(rec or '')
-      if tail then job_ended(ids[i], 'c', e, failed, tail, now, '') end
+      if tail then After.ended(ids[i], 'c', e, failed, tail, now, '') end
     end
   end
   forget(ids)

@@ -12,7 +12,7 @@ for i = 1, #ARGV, 2 do
 end
 if #ids > 0 then
   call('ZREM', DEAD, unpack(ids))
-  unburied(ids)
+  Graves.left(ids)
   forget(ids)
 end
 return answered(int(#ids))

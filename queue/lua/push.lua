@@ -4,11 +4,11 @@
 -- ARGV  1 channel to wake lanes on, 2 type, 3 how long to remember the answer (ms),
 --       4 the time between two wakes while jobs wait (ms), 5 a note to remember with the answer ("" none),
 --       then six a job: id, "1" if the id is freshly made (nothing to look up) or "0", and
---       behind it an "e" if it expires, and what unique_push takes if it has a unique key; list number,
+--       behind it an "e" if it expires, and what Unique.push takes if it has a unique key; list number,
 --       when ("" now, "@ms" at, "+ms" after), options\ndata, blob ("" if the data is inline)
 -- Returns a string "now answer answer …", an answer a job:
 --       n<ms> new, r<ms> replaced, each with its wait in ms, and ":id" if it took another's place; a: active,
---       nothing changed; x or i: another holds its unique key, see unique_push. With a note, after a newline, that of the request that was first of its key: only that one did anything
+--       nothing changed; x or i: another holds its unique key, see Unique.push. With a note, after a newline, that of the request that was first of its key: only that one did anything
 local known = call('GET', REQUEST)
 if known then return known end
 
@@ -50,7 +50,7 @@ for i = 6, #ARGV, 6 do
   if unique then
     flush()
     local refused, under
-    refused, under, wait, take = unique_push(unique, id, fresh == '1', wait, now)
+    refused, under, wait, take = Unique.push(unique, id, fresh == '1', wait, now)
     if refused then
       answer = refused
     elseif under ~= id then
@@ -66,16 +66,16 @@ for i = 6, #ARGV, 6 do
     elseif at then
       answer = 'r'
       local was = tonumber(string.sub(rec, 2, 2))
-      unique_release(id, tail_of(rec))
+      Unique.release(id, tail_of(rec))
       if at == 'W' or at == 'S' then
         local _, _, _, failed, _, e, _, tail = parse(rec)
-        if tail then job_ended(id, 'r', e, failed, tail, now, '') end
+        if tail then After.ended(id, 'r', e, failed, tail, now, '') end
       end
       if at == 'S' then
         call('ZREM', SCHEDULED, id)
       elseif at == 'd' then
         call('ZREM', DEAD, id)
-        unburied({id})
+        Graves.left({id})
       elseif at ~= 'W' then
         call('HINCRBY', CONTROL, 'fstale', 1)
       elseif wait == 0 and was == p and group_of(rec) == g then
@@ -90,7 +90,7 @@ for i = 6, #ARGV, 6 do
     end
   end
   if answer == 'n' or answer == 'r' then
-    if take then unique_take(take.key, id, now, take.since, take.window) end
+    if take then Unique.take(take.key, id, now, take.since, take.window) end
     fields[#fields + 1] = id
     fields[#fields + 1] = record('q', p, blob == '' and '-' or 'b', 0, 0, enqueued, int(wait), '\n', body)
     if blob ~= '' then

@@ -7,7 +7,7 @@
 --       options\ndata if they change ("" not), blob
 -- Returns {state ("" none such), ms until its next step, ms until that of any of the type's redrives (-1 never)}
 local op, now = ARGV[1], clock()
-local key = REDRIVE .. op
+local key = Canary.REDRIVE .. op
 local r = call('HMGET', key, 'state', 'canary', 'placed', 'succeeded', 'interval', 'free', 'ended')
 local state, canary, placed, succeeded = r[1], tonumber(r[2]), tonumber(r[3]), tonumber(r[4])
 local interval, free, ended = tonumber(r[5] or ''), tonumber(r[6]), r[7] == '1'
@@ -26,7 +26,7 @@ if state == 'canary' then
   for _, id in ipairs(redrive_canaries(op)) do
     local at = place(id, call('HGET', JOBS, id))
     local reason
-    if at == 'd' then reason = 'canary ' .. id .. ' died again: ' .. last_error(id) end
+    if at == 'd' then reason = 'canary ' .. id .. ' died again: ' .. Graves.last_error(id) end
     if at == 'c' or not at then reason = 'canary ' .. id .. ' was cancelled or deleted before it had succeeded' end
     if reason then
       redrive_ends(op, 'stopped', reason, now)
@@ -45,7 +45,7 @@ local function again(id, body, blob)
     if blob == '' then call('HDEL', BLOBS, id) else call('HSET', BLOBS, id, blob) end
   end
   call('HSET', JOBS, id, record('q', p, b, 0, 0, e, w, '', tail))
-  unique_again(id, tail)
+  Unique.again(id, tail)
   enqueue_waiting(id, p, tail)
 end
 
@@ -68,13 +68,13 @@ for i = 6, #ARGV, 5 do
   if tonumber(call('ZSCORE', DEAD, id) or -1) == died then
     call('ZREM', DEAD, id)
     again(id, ARGV[i + 3], ARGV[i + 4])
-    if state == 'canary' then call('HSET', CANARIES, id, op) end
+    if state == 'canary' then call('HSET', Canary.CANARIES, id, op) end
     moved[#moved + 1] = id
   end
   cursor = ARGV[i + 2]
 end
 if #moved > 0 then
-  unburied(moved)
+  Graves.left(moved)
   call('PUBLISH', ARGV[4], ARGV[5])
 end
 if all then

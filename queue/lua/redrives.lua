@@ -15,14 +15,14 @@ local REDRIVES, REDRIVING = BASE .. 'redrives', BASE .. 'redriving'
 local function redrive_due()
   local due = call('ZRANGE', REDRIVING, 0, 0, 'WITHSCORES')[2]
   if due then call('HSET', CONTROL, 'redrive', int(tonumber(due))) else call('HDEL', CONTROL, 'redrive') end
-  local canaries = call('HLEN', CANARIES)
+  local canaries = call('HLEN', Canary.CANARIES)
   if canaries > 0 then call('HSET', CONTROL, 'canaries', int(canaries)) else call('HDEL', CONTROL, 'canaries') end
   return due and tonumber(due)
 end
 
 -- redrive_canaries lists the jobs a redrive waits for.
 local function redrive_canaries(op)
-  local ids, all = {}, call('HGETALL', CANARIES)
+  local ids, all = {}, call('HGETALL', Canary.CANARIES)
   for i = 1, #all, 2 do
     if all[i + 1] == op then ids[#ids + 1] = all[i] end
   end
@@ -31,7 +31,7 @@ end
 
 -- redrive_ends ends a redrive: done, or stopped with a reason.
 local function redrive_ends(op, state, reason, now)
-  call('HSET', REDRIVE .. op, 'state', state, 'reason', reason, 'updated', int(now))
+  call('HSET', Canary.REDRIVE .. op, 'state', state, 'reason', reason, 'updated', int(now))
   call('ZREM', REDRIVING, op)
-  for _, id in ipairs(redrive_canaries(op)) do call('HDEL', CANARIES, id) end
+  for _, id in ipairs(redrive_canaries(op)) do call('HDEL', Canary.CANARIES, id) end
 end

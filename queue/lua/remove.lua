@@ -12,7 +12,7 @@ local at = place(id, rec)
 if not at then return '' end
 if at == 'd' then
   call('ZREM', DEAD, id)
-  unburied({id})
+  Graves.left({id})
 elseif at == 's' or at == 'c' then
   call('HINCRBY', CONTROL, 'fstale', 1)
 else

@@ -18,7 +18,7 @@ if at == 'S' then
 else
   if at == 'd' then
     call('ZREM', DEAD, id)
-    unburied({id})
+    Graves.left({id})
   else
     call('HINCRBY', CONTROL, 'fstale', 1)
   end
@@ -31,7 +31,7 @@ else
         int(tonumber(ended) - tonumber(started)) .. ',"outcome":"succeeded","status":' .. status .. '}')
     end
   end
-  unique_again(id, tail)
+  Unique.again(id, tail)
   call('HDEL', RESULTS, id)
   call('HSET', JOBS, id, record('q', p, b, 0, 0, e, w, '', tail))
 end

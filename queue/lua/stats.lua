@@ -52,5 +52,5 @@ if rate then
   if Rate.room(rate, tat, us) < 1 then out[16] = math.max(Rate.next(rate, tat) - now, 0) end
 end
 out[17], out[18], out[19] = c[6] or '', c[7] or '', c[7] and c[8] or ''
-out[20], out[21] = call('ZCARD', OUTBOX), call('HLEN', TROUBLES)
+out[20], out[21] = call('ZCARD', After.OUTBOX), call('HLEN', After.TROUBLES)
 return out

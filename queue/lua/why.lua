@@ -100,10 +100,10 @@ if at == 'W' and p then
   window = now - from
 end
 
-if settings[2] then batch_begin() end
-local used = settings[2] and batch_slots() or call('ZCARD', ACTIVE)
-local print = at == 'd' and call('HGET', BURIED, id) or ''
-local group = print ~= '' and call('HGET', GRAVES, print)
+if settings[2] then Batch.begin() end
+local used = settings[2] and Batch.slots() or call('ZCARD', ACTIVE)
+local print = at == 'd' and call('HGET', Graves.BURIED, id) or ''
+local group = print ~= '' and call('HGET', Graves.GRAVES, print)
 local held = call('HGET', LEASES, id) or ''
 local ends = at == 'A' and call('ZSCORE', ACTIVE, id) or ''
 return {at, int(now), held, ends, int(ahead), exact, oldest, since ~= '' and int(since) or '', int(ended), int(window),
