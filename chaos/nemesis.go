@@ -109,6 +109,7 @@ func ofSingle(name string, leases float64, forgets bool, hit func(s *single, len
 		v.End = time.Now()
 		v.Harmless = v.Forgets == 0 && v.End.Sub(v.Begin) < f.lease/2
 		f.note(v)
+		time.Sleep(f.lease / 2) // else two short ones may make a long one
 		return err
 	}}
 }

@@ -15,5 +15,7 @@ func scenarios() []scenario {
 			[]kind{redisStalled(), redisRestarted(), redisKilled(), scriptsFlushed(), redisFull()}},
 		{"always", "one Redis, appendfsync always: nothing answered is lost", openSingle("always"), append(all, powerCut())},
 		{"everysec", "one Redis, appendfsync everysec: up to 3 s may be lost", openSingle("everysec"), append(all, powerCut())},
+		{"network", "each dispatcher reaches Redis by a line of its own, that is slow, cut, or loses one direction", openNetworked,
+			append(network(), killed(), rolled())},
 	}
 }

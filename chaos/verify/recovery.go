@@ -27,7 +27,7 @@ func (h *History) Recoveries() []Recovery {
 	byJob := h.byJob()
 	for _, f := range h.Faults {
 		switch {
-		case f.Target != "" && !f.Harmless && !f.Sleep:
+		case f.Kind == "kill -9":
 			for i := range h.Attempts {
 				a := &h.Attempts[i]
 				if a.By != f.Target || a.Status != 0 || a.Start.After(f.Begin) || a.End.Before(f.Begin) {
