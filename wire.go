@@ -413,7 +413,7 @@ func (d *Deetoo) follow(ctx context.Context) {
 	d.working.Go(func() { d.relay.Run(ctx) })
 	d.working.Go(func() { d.recorder.Run(ctx) })
 	if d.opts.RedisURL != "" {
-		d.working.Go(func() { warnOfEviction(ctx, d.client, d.opts.Logger) })
+		d.working.Go(func() { warnOfRisks(ctx, d.client, d.opts.Logger) })
 	}
 	d.working.Go(func() {
 		if err := d.directory.Run(ctx); err != nil {

@@ -198,6 +198,7 @@ func TestStartBeforeRedis(t *testing.T) {
 	}
 	eventually(t, "the types of the file are registered", func() bool { return s.status("GET", "/v1/types/work") == 200 })
 	s.becomes("work", s.push("work", spec{"data": 1}), "succeeded")
+	s.logs("keeps nothing on disk") // it is warned of, when it is there to be asked
 }
 
 func TestRedisFull(t *testing.T) {
