@@ -46,7 +46,7 @@ const closeTimeout = 5 * time.Second
 
 // Serve answers requests until ctx ends.
 func (h *httpDialect) Serve(ctx context.Context, in *intake.Intake) error {
-	app, err := h.app(in)
+	app, err := h.app(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (h *httpDialect) Serve(ctx context.Context, in *intake.Intake) error {
 	return nil
 }
 
-func (h *httpDialect) app(in *intake.Intake) (*fiber.App, error) {
+func (h *httpDialect) app(ctx context.Context, in *intake.Intake) (*fiber.App, error) {
 	d := h.deetoo
 	form := 3*in.MaxJobSize() + 64<<10 // URL-encoded, and what is around it
 	app := api.NewApp(api.AppOptions{Logger: d.opts.Logger, MaxBody: max(api.DefaultMaxBatchBody, form), MaxForm: form})
@@ -77,7 +77,7 @@ func (h *httpDialect) app(in *intake.Intake) (*fiber.App, error) {
 		return nil, err
 	}
 	rest.Mount(app)
-	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Version: d.opts.Version, Logger: d.opts.Logger})
+	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Version: d.opts.Version, Logger: d.opts.Logger, Closing: ctx.Done()})
 	if err != nil {
 		return nil, err
 	}

@@ -57,6 +57,7 @@ type Recorder struct {
 	started time.Time
 	recent  [12]int64 // attempts ended between the last flushes, in turn
 	turn    int
+	looked  time.Duration // how long the last look took
 }
 
 // tally is what has been counted of a type and not brought to Redis yet.
@@ -124,12 +125,14 @@ func (r *Recorder) Flush(ctx context.Context) {
 	defer cancel()
 	turn := time.Duration(0)
 	if r.opts.Types != nil {
-		turn = looking
+		turn = max(looking, 20*r.looked) // of a slow store, a twentieth of its time at most
 	}
 	if !r.flush(ctx, r.tell(), turn) {
 		return
 	}
-	if err := r.look(ctx); err != nil {
+	began := time.Now()
+	err := r.look(ctx)
+	if r.looked = time.Since(began); err != nil {
 		r.opts.Logger.Debug("the queues could not be looked at", "error", err)
 	}
 }

@@ -97,6 +97,7 @@ type Queue struct {
 	maxLost  int
 	entropy  *entropy
 	shared   *shared
+	embedded bool
 }
 
 // New makes a Queue on a client, which stays the caller's to close.
@@ -108,7 +109,7 @@ func New(client redis.UniversalClient, opts Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{client: client, scripts: s, prefix: "deetoo", lease: 15 * time.Second, maxLost: 5, entropy: &entropy{}, shared: &shared{types: map[string]*lineup{}}}
+	q := &Queue{client: client, scripts: s, prefix: "deetoo", lease: 15 * time.Second, maxLost: 5, entropy: &entropy{}, shared: &shared{types: map[string]*lineup{}}, embedded: opts.Embedded}
 	if opts.Prefix != "" {
 		q.prefix = opts.Prefix
 	}

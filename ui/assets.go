@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -12,7 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-//go:embed static/*.css static/*.js static/*.svg static/vendor/*.js static/vendor/*.LICENSE
+//go:embed static/*.css static/*.js static/*.svg static/vendor/*.js static/vendor/*.css static/vendor/*.LICENSE
 var staticFiles embed.FS
 
 // assets are the static files, each at an address that contains a hash of its
@@ -23,7 +24,7 @@ type assets struct {
 }
 
 type asset struct {
-	data        []byte
+	data, gzip  []byte
 	contentType string
 }
 
@@ -45,8 +46,9 @@ func loadAssets() (*assets, error) {
 		sum := sha256.Sum256(data)
 		id := hex.EncodeToString(sum[:6]) + "/" + name
 		a.urls[name] = "/ui/static/" + id
-		a.byID[id] = asset{data, types[path.Ext(name)]}
-		return nil
+		small, err := compressed(data, gzip.BestCompression)
+		a.byID[id] = asset{data, small, types[path.Ext(name)]}
+		return err
 	})
 	return a, err
 }
@@ -67,5 +69,10 @@ func (u *UI) asset(c *fiber.Ctx) error {
 	}
 	c.Set(fiber.HeaderContentType, f.contentType)
 	c.Set(fiber.HeaderCacheControl, "public, max-age=31536000, immutable")
+	c.Vary(fiber.HeaderAcceptEncoding)
+	if takesGzip(c) {
+		c.Set(fiber.HeaderContentEncoding, "gzip")
+		return c.Send(f.gzip)
+	}
 	return c.Send(f.data)
 }

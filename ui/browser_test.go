@@ -36,6 +36,8 @@ type chromium struct {
 	ctx  context.Context
 	base string
 
+	axe string // axe-core, once read
+
 	mu         sync.Mutex
 	complaints []string
 	// expected is what the console may say at present.
@@ -50,6 +52,7 @@ func (s *site) listen() (port int) {
 	done := make(chan error, 1)
 	go func() { done <- s.app.Listener(ln) }()
 	s.t.Cleanup(func() {
+		s.end()
 		if err := s.app.ShutdownWithTimeout(5 * time.Second); err != nil {
 			s.t.Error(err)
 		}
@@ -82,7 +85,7 @@ func startChromium(t *testing.T, s *site) *chromium {
 	})
 	// The first call starts the browser, and may not have a deadline.
 	must(t, chromedp.Listen(ctx, b.listenTo))
-	ctx, stop := context.WithTimeout(ctx, 90*time.Second)
+	ctx, stop := context.WithTimeout(ctx, 150*time.Second)
 	t.Cleanup(stop)
 	b.ctx = ctx
 	_, err = chromedp.Call(ctx, network.Enable, network.EnableParams{})
@@ -316,29 +319,52 @@ func (b *chromium) keyboard() {
 		b.run(chromedp.KeyEvent(kb.Tab))
 		order = append(order, b.eval(`document.activeElement.textContent.trim()`))
 	}
-	want := []string{"Skip to content", "DeeToo", "Types", "leia", "Register a type", "email", "", ""}
-	if !slices.Equal(order[:6], want[:6]) {
-		b.t.Errorf("Tab goes through %q, want %q", order, want[:6])
+	want := []string{"Skip to content", "DeeToo", "Types", "leia", "", "Register a type", "15m"}
+	if !slices.Equal(order[:7], want) {
+		b.t.Errorf("Tab goes through %q, want %q", order, want)
 	}
 	if got := b.eval(`getComputedStyle(document.activeElement).outlineStyle`); got != "solid" {
 		b.t.Errorf("the focus is not visible: outline %s", got)
 	}
+	// The keys: down the list and into it, back to the types, find one.
+	b.open("/ui")
+	b.run(chromedp.KeyEvent("j"), chromedp.KeyEvent("j"), chromedp.KeyEvent("k"))
+	if got := b.eval(`document.activeElement.textContent`); got != "email" {
+		b.t.Errorf("j, j and k lead to %q", got)
+	}
+	b.run(chromedp.KeyEvent("j"))
+	if _, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
+		b.t.Fatal(err)
+	}
+	b.until(`location.pathname === "/ui/types/invoice-pdf" && document.readyState === "complete"`)
+	b.run(chromedp.KeyEvent("g"), chromedp.KeyEvent("t"))
+	b.until(`location.pathname === "/ui" && document.readyState === "complete"`)
+	b.run(chromedp.KeyEvent("?"))
+	b.until(`document.getElementById("keys").open`)
+	b.run(chromedp.KeyEvent(kb.Escape), chromedp.KeyEvent("/"))
+	b.until(`document.activeElement.name === "q"`)
+	b.fill("q", "THUMB") // in the place of the "/" that the protocol, unlike a keyboard, types as well
+	if _, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
+		b.t.Fatal(err)
+	}
+	b.until(`[...document.querySelectorAll("a.name")].map((e) => e.textContent).join() === "thumbnail"`)
+
 	b.open("/ui/types/email?state=dead")
 	order = nil
-	for range 18 {
+	for range 22 {
 		b.run(chromedp.KeyEvent(kb.Tab))
 		order = append(order, b.eval(`document.activeElement.textContent.replace(/\s+/g, " ").trim()`))
 	}
-	want = []string{"Skip to content", "DeeToo", "Types", "leia", "Types", "New job", "Pause", "Settings",
+	want = []string{"Skip to content", "DeeToo", "Types", "leia", "Types", "New job", "Pause", "Settings", "15m", "1h", "24h", "7d",
 		"Waiting 4", "Scheduled 0", "Running 1", "Dead 3", "Succeeded", "Cancelled", "Retry all dead…", "Delete all dead…", "Password reset", "Newsletter, week 47"}
-	slices.Sort(order[16:]) // they died in the same moment
-	slices.Sort(want[16:])
+	slices.Sort(order[20:]) // they died in the same moment
+	slices.Sort(want[20:])
 	if !slices.Equal(order, want) {
 		b.t.Errorf("Tab goes through %q, want %q", order, want)
 	}
 	b.open("/ui")
 	b.run(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab))
-	if got := b.eval(`document.activeElement.textContent.trim()`); got != "Register a type" {
+	if got := b.eval(`document.activeElement.name`); got != "q" {
 		b.t.Errorf("after skipping to the content, Tab leads to %q", got)
 	}
 }
@@ -406,6 +432,7 @@ func (b *chromium) looks() {
 				if got := b.eval(`String(document.documentElement.scrollWidth - innerWidth)`); strings.TrimPrefix(got, "-") == got && got != "0" {
 					b.t.Errorf("%s at %d px is %s px too wide", name, width, got)
 				}
+				b.accessible(name)
 				b.screenshot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 			}
 		}
@@ -415,6 +442,23 @@ func (b *chromium) looks() {
 	b.screenshot("purge-1440-light")
 	b.open("/ui/types/thumbnail?state=dead")
 	b.screenshot("empty-1440-light")
+}
+
+// accessible has axe-core look at the page: what it is sure of, of WCAG 2.2 AA and below, must not be there.
+func (b *chromium) accessible(name string) {
+	b.t.Helper()
+	if b.axe == "" {
+		text, err := os.ReadFile("testdata/axe.min.js")
+		must(b.t, err)
+		b.axe = string(text)
+	}
+	b.run(chromedp.Evaluate[chromedp.Void](b.axe + "; 0"))
+	b.run(chromedp.Evaluate[chromedp.Void](`window.found = null; axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then((r) => {
+		window.found = r.violations.map((v) => v.id + ": " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(" | ")).join("\n"); }, (e) => { window.found = String(e); }); 0`))
+	b.until("window.found !== null")
+	if found := b.eval("window.found"); found != "" {
+		b.t.Errorf("%s: %s", name, found)
+	}
 }
 
 // outage sees Redis go and come back, on an open page and on a new one.

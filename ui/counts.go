@@ -2,21 +2,20 @@ package ui
 
 import (
 	"context"
-	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/deetoo/deetoo/auth"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/queue"
-	"github.com/deetoo/deetoo/registry"
 )
 
 // counts remembers how many jobs the types have for a moment, so that Redis is
-// asked once for all the open tabs.
+// asked once for all the open tabs, and of all types in one round trip.
 type counts struct {
 	in      *intake.Intake
 	flights singleflight.Group
@@ -26,13 +25,15 @@ type counts struct {
 
 type counted struct {
 	stats queue.Stats
+	there bool
 	at    time.Time
 }
 
 const (
-	countsFresh = time.Second
-	// countsAtOnce is how many types are asked for at the same time.
-	countsAtOnce = 16
+	// countsFresh is how long counts are good, and countsEach for how long more with each type asked for:
+	// a thousand types are counted every ten seconds, not every one.
+	countsFresh = 1500 * time.Millisecond
+	countsEach  = 10 * time.Millisecond
 	// maxCounts is when the memory of types that are gone is cleared.
 	maxCounts = 20_000
 )
@@ -48,68 +49,61 @@ func (c *counts) forget(typ string) {
 	delete(c.known, typ)
 }
 
-// of returns the counts of types, at most a second old. A type that has just
+// of returns the counts of types, a moment old at most. A type that has just
 // been deleted is left out. The caller's rights are checked for each.
 func (c *counts) of(ctx context.Context, who *auth.Identity, types []string) (map[string]queue.Stats, error) {
-	out := make(map[string]queue.Stats, len(types))
-	var mu sync.Mutex
-	var g errgroup.Group
-	g.SetLimit(countsAtOnce)
 	for _, typ := range types {
 		if err := who.Require(auth.JobsRead, typ); err != nil {
 			return nil, err
 		}
 	}
-	for _, typ := range types {
-		if s, ok := c.remembered(typ); ok {
-			mu.Lock()
-			out[typ] = s
-			mu.Unlock()
-			continue
-		}
-		g.Go(func() error {
-			s, err := c.ask(ctx, who, typ)
-			if errors.Is(err, registry.ErrNotFound) {
-				return nil
-			}
-			if err == nil {
-				mu.Lock()
-				out[typ] = s
-				mu.Unlock()
-			}
-			return err
-		})
-	}
-	return out, g.Wait()
-}
-
-func (c *counts) remembered(typ string) (queue.Stats, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	k, ok := c.known[typ]
-	return k.stats, ok && time.Since(k.at) < countsFresh
-}
-
-func (c *counts) ask(ctx context.Context, who *auth.Identity, typ string) (queue.Stats, error) {
-	v, err, _ := c.flights.Do(typ, func() (any, error) {
-		// Others may wait for this answer, so it does not end with one tab's request.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		began := time.Now()
-		s, err := c.in.Stats(ctx, who, typ)
+	if stale := c.stale(types); len(stale) > 0 {
+		slices.Sort(stale)
+		_, err, _ := c.flights.Do(strings.Join(stale, " "), func() (any, error) { return nil, c.ask(ctx, stale) })
 		if err != nil {
 			return nil, err
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if len(c.known) >= maxCounts {
-			clear(c.known)
-		}
-		c.known[typ] = counted{s, began}
-		return s, nil
-	})
-	if err != nil {
-		return queue.Stats{}, err
 	}
-	return v.(queue.Stats), nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[string]queue.Stats, len(types))
+	for _, typ := range types {
+		if k := c.known[typ]; k.there {
+			out[typ] = k.stats
+		}
+	}
+	return out, nil
+}
+
+func (c *counts) stale(types []string) (out []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fresh := countsFresh + time.Duration(len(types))*countsEach
+	for _, typ := range types {
+		if k, ok := c.known[typ]; !ok || time.Since(k.at) >= fresh {
+			out = append(out, typ)
+		}
+	}
+	return out
+}
+
+func (c *counts) ask(ctx context.Context, types []string) error {
+	// Others may wait for this answer, so it does not end with one tab's request; what each may see is checked elsewhere.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	began := time.Now()
+	stats, err := c.in.StatsOf(ctx, auth.System(), types)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.known) >= maxCounts {
+		clear(c.known)
+	}
+	for _, typ := range types {
+		s, there := stats[typ]
+		c.known[typ] = counted{s, there, began}
+	}
+	return nil
 }

@@ -49,7 +49,7 @@ func (u *UI) fail(r *request, err error) error {
 	if p.Retry {
 		r.c.Set(fiber.HeaderRetryAfter, "3")
 	}
-	if r.htmx() {
+	if r.part() {
 		return r.c.Status(p.Status).SendString(p.Title)
 	}
 	if p.Back == "" {

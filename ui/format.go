@@ -47,6 +47,19 @@ func two(a int, unitA string, b int, unitB string) string {
 	return fmt.Sprintf("%d %s %d %s", a, unitA, b, unitB)
 }
 
+// size writes bytes with the largest unit that fits: "1.5 MiB".
+func size(n uint64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n), -1
+	for f >= 1024 && unit < 4 {
+		f /= 1024
+		unit++
+	}
+	return trimmed(f) + " " + []string{"KiB", "MiB", "GiB", "TiB", "PiB"}[unit]
+}
+
 // ago says how far a time is from now, in one unit: "12 s ago", "in 3 h".
 func ago(t time.Time) string {
 	if t.IsZero() {

@@ -81,10 +81,12 @@ func FuzzLocalPath(f *testing.F) {
 func TestVendoredFilesAreWhatTheReadmeSays(t *testing.T) {
 	readme, err := os.ReadFile("static/vendor/README.md")
 	must(t, err)
-	data, err := staticFiles.ReadFile("static/vendor/htmx.min.js")
-	must(t, err)
-	sum := sha256.Sum256(data)
-	if !strings.Contains(string(readme), hex.EncodeToString(sum[:])) || !strings.Contains(string(data), "2.0.11") {
-		t.Error("htmx.min.js is not the version that the README names")
+	for _, name := range []string{"uplot.min.js", "uplot.min.css"} {
+		data, err := staticFiles.ReadFile("static/vendor/" + name)
+		must(t, err)
+		sum := sha256.Sum256(data)
+		if !strings.Contains(string(readme), "| "+name+" |") || !strings.Contains(string(readme), hex.EncodeToString(sum[:])) {
+			t.Errorf("%s is not the file that the README names", name)
+		}
 	}
 }

@@ -83,17 +83,17 @@ func (u *UI) jobPage(r *request) error {
 
 // jobLive says anew how the job does. When that has changed, the page offers
 // to show it, instead of changing the buttons under somebody's finger.
-func (u *UI) jobLive(r *request) error {
+func (u *UI) jobLive(r *request) (fresh, error) {
 	why, err := u.in.Why(r.ctx, r.who, r.typ(), r.query("id"))
 	if errors.Is(err, queue.ErrNotFound) {
-		return u.renderPart(r, "job", "live", jobView{Gone: true, OOB: true})
+		return fresh{page: "job", body: jobView{Gone: true, OOB: true}}, nil
 	}
 	if err != nil {
-		return err
+		return fresh{}, err
 	}
 	v := jobView{Job: *why.Job, Why: why.Text, Stamp: jobStamp(why.Job), OOB: true}
 	v.Changed = v.Stamp != r.query("stamp")
-	return u.renderPart(r, "job", "live", v)
+	return fresh{page: "job", body: v}, nil
 }
 
 func jobStamp(j *queue.Job) string {

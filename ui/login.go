@@ -87,8 +87,7 @@ func (u *UI) toLogin(r *request, cause error) error {
 	if len(q) > 0 {
 		to += "?" + q.Encode()
 	}
-	if r.htmx() {
-		r.c.Set("HX-Redirect", to)
+	if r.part() {
 		return r.c.SendStatus(fiber.StatusUnauthorized)
 	}
 	return r.redirect(to)
@@ -97,12 +96,6 @@ func (u *UI) toLogin(r *request, cause error) error {
 // here is the page that the browser shows: what was asked for, unless that is
 // a part of a page, or an action.
 func (r *request) here() string {
-	if r.htmx() {
-		if u, err := url.Parse(strings.Clone(r.c.Get("HX-Current-URL"))); err == nil {
-			return u.RequestURI()
-		}
-		return "/ui"
-	}
 	if r.c.Method() != fiber.MethodGet {
 		if u, err := url.Parse(strings.Clone(r.c.Get(fiber.HeaderReferer))); err == nil && u.Path != "" {
 			return u.RequestURI()

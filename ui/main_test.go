@@ -23,6 +23,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -36,8 +37,12 @@ type site struct {
 	in     *intake.Intake
 	q      *queue.Queue
 	secret []byte
-	log    *lockedBuffer
-	down   atomic.Bool // Redis does not answer
+	// recorder keeps history when it is flushed; closing ends live pages when it is closed.
+	recorder *history.Recorder
+	closing  chan struct{}
+	closed   sync.Once
+	log      *lockedBuffer
+	down     atomic.Bool // Redis does not answer
 }
 
 type lockedBuffer struct {
@@ -97,7 +102,20 @@ func newSite(t testing.TB) *site {
 	dir := registry.NewDirectory(store, log)
 	schedules, err := schedule.NewStore(client, schedule.Options{Logger: log})
 	must(t, err)
-	in, err := intake.New(intake.Options{Queue: q, Store: store, Directory: dir, Schedules: schedules})
+	past, err := history.NewStore(client, history.Options{})
+	must(t, err)
+	s.recorder, err = history.NewRecorder(history.RecorderOptions{
+		Store: past, Name: "test-1", Version: "4.5.6-test", Stats: q.StatsOf,
+		Types: func() (names []string) {
+			for _, t := range dir.List() {
+				names = append(names, t.Name)
+			}
+			return names
+		},
+	})
+	must(t, err)
+	s.closing = make(chan struct{})
+	in, err := intake.New(intake.Options{Queue: q, Store: store, Directory: dir, Schedules: schedules, History: past})
 	must(t, err)
 	s.q, s.in = q, in
 	ctx, cancel := context.WithCancel(context.Background())
@@ -106,7 +124,7 @@ func newSite(t testing.TB) *site {
 	<-dir.Ready()
 	v, err := auth.New(ctx, auth.Options{Secret: s.secret, Leeway: -1})
 	must(t, err)
-	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log})
+	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log, Closing: s.closing})
 	must(t, err)
 	s.app = newApp(u)
 	t.Cleanup(func() {
@@ -118,6 +136,9 @@ func newSite(t testing.TB) *site {
 	})
 	return s
 }
+
+// end ends live pages.
+func (s *site) end() { s.closed.Do(func() { close(s.closing) }) }
 
 // newApp keeps Fiber's own error handler: what got past the UI would show.
 func newApp(u *UI) *fiber.App {

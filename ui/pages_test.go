@@ -1,7 +1,11 @@
 package ui
 
 import (
+	"bufio"
+	"fmt"
+	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -37,15 +41,119 @@ func TestOverview(t *testing.T) {
 	r.wants(t, 200, `id="n-waiting-email">1<`, `id="n-scheduled-email">1<`, `id="n-dead-email" class="bad">1<`, `/4</span>`, ">paused<", ">ready<",
 		"http://127.0.0.1:9000/email?…", "!hidden-in-query", "1.2.3-test", "leia", `href="/ui/types/email?state=dead"`)
 
-	_, stamp, ok := strings.Cut(r.body, `hx-get="/ui/live?stamp=`)
+	_, stamp, ok := strings.Cut(r.body, `data-live="/ui/live?stamp=`)
 	if !ok {
 		t.Fatal("the page does not refresh")
 	}
 	stamp, _, _ = strings.Cut(stamp, `"`)
-	live := b.get("/ui/live?stamp="+stamp, "HX-Request", "true")
-	live.wants(t, 200, `id="n-waiting-email" hx-swap-oob="true">1<`, "!<tr", "!<html", "!Show them")
+	live := b.get("/ui/live?stamp=" + stamp)
+	live.wants(t, 200, `id="n-waiting-email" data-new>1<`, "!<tr", "!<html", "!Show them")
 	s.register("fax", "")
-	b.get("/ui/live?stamp="+stamp, "HX-Request", "true").wants(t, 200, "Types were added or removed", `href="/ui"`)
+	b.get("/ui/live?stamp="+stamp).wants(t, 200, "Types were added or removed", `href="/ui"`)
+}
+
+// TestHistory sees what attempts have become, in numbers, charts and sparklines, and who may not see it.
+func TestHistory(t *testing.T) {
+	s := newSite(t)
+	s.register("email", "")
+	s.register("sms", "")
+	for range 19 {
+		s.recorder.Attempt("email", "succeeded", 100*time.Millisecond, time.Second)
+	}
+	s.recorder.Attempt("email", "failed", 3*time.Second, time.Second)
+	s.recorder.Attempt("sms", "dead", 3*time.Second, -1)
+	s.recorder.Flush(t.Context())
+	b := s.browse(s.token("admin"))
+	b.get("/ui").wants(t, 200, `id="t-ok" class="bad">90.5 %<`, "20 attempts in 30 minutes, 1 of them failed", `class="bad">100 %<`, "5 %",
+		"Dispatchers", "test-1", "4.5.6-test", `data-chart="rate"`, `<svg id="fig-took"`, `href="/ui?window=7d"`)
+	b.get("/ui?window=7d").wants(t, 200, `<a href="/ui?window=7d" aria-current="page">`)
+	b.get("/ui?window=2y").wants(t, 422, "Window must be 15m, 1h, 24h or 7d")
+	b.get("/ui/types/email").wants(t, 200, `id="t-ok">95 %<`, `data-chart="queue"`)
+	// Who reaches one type sees that one's, and no history without jobs:read.
+	s.browse(s.token("types:read jobs:read", "sms")).get("/ui").wants(t, 200, `id="t-ok" class="bad">0 %<`, "!20 attempts")
+	s.browse(s.token("types:read")).get("/ui").wants(t, 200, "!t-ok", "!Dispatchers", "counts need the scope")
+}
+
+func TestFindTypes(t *testing.T) {
+	s := newSite(t)
+	for i := range 120 {
+		s.register(fmt.Sprintf("type-%03d", i), "")
+	}
+	b := s.browse(s.token("admin"))
+	b.get("/ui").wants(t, 200, "type-099<", "!type-100<", "120 types", "page=2")
+	b.get("/ui?page=2").wants(t, 200, "type-119<", "!type-099<", "Previous")
+	b.get("/ui?page=zzz").wants(t, 200, "type-000<")
+	b.get("/ui?q=PE-11").wants(t, 200, "type-110<", "!type-000<", "!120 types")
+	b.get("/ui?q=%3Cb%3E").wants(t, 200, "No type has “&lt;b&gt;”")
+}
+
+// TestSmall weighs the first page as a browser fetches it, compressed.
+func TestSmall(t *testing.T) {
+	s := newSite(t)
+	for i := range 100 {
+		name := fmt.Sprintf("type-%03d", i)
+		s.register(name, "")
+		s.recorder.Attempt(name, "succeeded", time.Second, 0)
+	}
+	s.recorder.Flush(t.Context())
+	b := s.browse(s.token("admin"))
+	page := b.get("/ui", "Accept-Encoding", "gzip")
+	total := len(page.body)
+	if page.header.Get("Content-Encoding") != "gzip" {
+		t.Error("the page is not compressed")
+	}
+	for _, ref := range regexp.MustCompile(`(?:href|src)="(/ui/static/[^"]+)"`).FindAllStringSubmatch(b.get("/ui").body, -1) {
+		file := b.get(ref[1], "Accept-Encoding", "gzip")
+		file.wants(t, 200)
+		total += len(file.body)
+	}
+	if total > 60<<10 {
+		t.Errorf("the first page has %d bytes, want at most 60 KiB", total)
+	}
+	t.Logf("%d bytes", total)
+}
+
+// TestStream reads a live page until something changes, and until the server ends.
+func TestStream(t *testing.T) {
+	s := newSite(t)
+	s.register("email", "")
+	base := fmt.Sprintf("http://127.0.0.1:%d", s.listen())
+	b := s.browse(s.token("admin"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/ui/live?window=15m", nil)
+	must(t, err)
+	req.Header.Set("Accept", "text/event-stream")
+	for name, value := range b.cookies {
+		req.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer func() { _ = res.Body.Close() }()
+	if got := res.Header.Get("Content-Type"); res.StatusCode != 200 || got != "text/event-stream" {
+		t.Fatalf("%d %s", res.StatusCode, got)
+	}
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 1<<20)
+	await := func(text string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), text) {
+				return
+			}
+		}
+		t.Fatalf("the stream ended before %q: %v", text, lines.Err())
+	}
+	await(`id="n-waiting-email" data-new class="zero">0<`)
+	await(`data: {"start":`)
+	s.push(queue.Job{Type: "email"})
+	await(`id="n-waiting-email" data-new>1<`)
+	s.down.Store(true)
+	await("event: away")
+	s.down.Store(false)
+	await("event: parts")
+	s.end()
+	for lines.Scan() { // until it ends
+	}
+	must(t, lines.Err())
 }
 
 func TestTypePage(t *testing.T) {
@@ -58,8 +166,8 @@ func TestTypePage(t *testing.T) {
 	s.push(queue.Job{Type: "email", ID: "one", Title: "Hello Leia", Priority: queue.High})
 	s.settle("email", queue.Retry, queue.Attempt{Outcome: "failed", Status: 500, Error: "the endpoint answered 500"}, "")
 	b.get("/ui/types/email?state=scheduled").wants(t, 200, "Hello Leia", "one", "high", "the endpoint answered 500", `href="/ui/types/email/job?id=one"`, "<time datetime=", "in 59 min")
-	b.get("/ui/types/email/live?version=1", "HX-Request", "true").wants(t, 200, `id="tab-scheduled" class="count" hx-swap-oob="true">1<`, "!<table", "!The settings have changed")
-	b.get("/ui/types/email/live?version=99", "HX-Request", "true").wants(t, 200, "The settings have changed")
+	b.get("/ui/types/email/live?version=1").wants(t, 200, `id="tab-scheduled" class="count" data-new>1<`, "!<table", "!The settings have changed")
+	b.get("/ui/types/email/live?version=99").wants(t, 200, "The settings have changed")
 	for state, empty := range map[string]string{"waiting": "Nothing waits", "active": "Nothing is running", "dead": "No dead jobs", "succeeded": "No succeeded", "cancelled": "No cancelled"} {
 		b.get("/ui/types/email?state="+state).wants(t, 200, empty)
 	}
@@ -117,8 +225,8 @@ func TestJobPage(t *testing.T) {
 	s.settle("email", queue.Done, queue.Attempt{Outcome: "succeeded", Status: 200}, `{"sent":true}`)
 	b.get(page).wants(t, 200, "It has succeeded", "Result", "&#34;sent&#34;: true", "Run again", "Remove")
 	live := "/ui/types/email/job/live?stamp=waiting0.0&id=" + url.QueryEscape(id)
-	b.get(live, "HX-Request", "true").wants(t, 200, "Something happened to this job", ">succeeded<", "!<form")
-	b.get("/ui/types/email/job/live?stamp=x&id=gone", "HX-Request", "true").wants(t, 200, "no longer there")
+	b.get(live).wants(t, 200, "Something happened to this job", ">succeeded<", "!<form")
+	b.get("/ui/types/email/job/live?stamp=x&id=gone").wants(t, 200, "no longer there")
 
 	r := b.get("/ui/types/email/job/data?of=result&id=" + url.QueryEscape(id))
 	r.wants(t, 200, `{"sent":true}`)
@@ -143,7 +251,7 @@ func TestJobPageShowsWhatTheHandlerSays(t *testing.T) {
 	}
 	said := []string{"1500000 of 2000000", `<progress value="1500000" max="2000000"`, "on &lt;it&gt;", "line &lt;b&gt;one&lt;/b&gt;\nline two", "!" + l.CallbackToken()}
 	b.get("/ui/types/email/job?id=x").wants(t, 200, said...)
-	b.get("/ui/types/email/job/live?stamp=x&id=x", "HX-Request", "true").wants(t, 200, append(said, `id="report" hx-swap-oob="true"`)...)
+	b.get("/ui/types/email/job/live?stamp=x&id=x").wants(t, 200, append(said, `id="report" data-new`)...)
 }
 
 func TestBigAndBinaryPayloads(t *testing.T) {
@@ -210,7 +318,7 @@ func TestRedisDown(t *testing.T) {
 			t.Errorf("%s: no Retry-After", path)
 		}
 	}
-	if r := b.get("/ui/live", "HX-Request", "true"); r.status != 503 || strings.Contains(r.body, "<html") {
+	if r := b.get("/ui/live"); r.status != 503 || strings.Contains(r.body, "<html") {
 		t.Errorf("the live part answers %d %q", r.status, r.body)
 	}
 	b.submit("/ui/types/email/job/cancel", url.Values{"csrf": {csrf}, "id": {"one"}}).

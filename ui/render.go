@@ -92,20 +92,29 @@ func (u *UI) renderFrame(r *request, status int, name string, f frame) error {
 	return u.write(r, status, name, "layout", f)
 }
 
-// renderPart renders a part of a page, for htmx.
+// renderPart renders a part of a page, for a script.
 func (u *UI) renderPart(r *request, name, part string, body any) error {
 	return u.write(r, fiber.StatusOK, name, part, body)
 }
 
 // write renders all before it sends any, so that an error leaves no half page.
 func (u *UI) write(r *request, status int, name, part string, data any) error {
-	var b bytes.Buffer
-	if err := u.pages[name].ExecuteTemplate(&b, part, data); err != nil {
-		u.log.Error("a template failed", "page", name, "error", err)
+	b, err := u.draw(name, part, data)
+	if err != nil {
 		return r.c.Status(fiber.StatusInternalServerError).SendString("This page could not be drawn. The log says why.")
 	}
 	r.c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
-	return r.c.Status(status).Send(b.Bytes())
+	return sendPage(r.c.Status(status), b)
+}
+
+// draw makes a page, or a part of one.
+func (u *UI) draw(name, part string, data any) ([]byte, error) {
+	var b bytes.Buffer
+	if err := u.pages[name].ExecuteTemplate(&b, part, data); err != nil {
+		u.log.Error("a template failed", "page", name, "error", err)
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // flash keeps a message for the page that follows an action: the code of a
@@ -169,7 +178,7 @@ func count2(n int, one, many string) string {
 func functions(a *assets) template.FuncMap {
 	return template.FuncMap{
 		"float": func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) },
-		"asset": a.url, "num": number, "dur": duration, "ago": ago, "exact": exact, "iso": iso,
+		"asset": a.url, "num": number, "num64": func(n int64) string { return number(int(n)) }, "bytes": size, "dur": duration, "ago": ago, "exact": exact, "iso": iso,
 		"clip": clip, "pretty": pretty, "sentence": sentence, "typeURL": typeURL, "jobURL": jobURL,
 		"jobDataURL": jobDataURL, "jobLiveURL": jobLiveURL,
 		"curlOrigin": func(origin string) string {

@@ -23,6 +23,9 @@ type request struct {
 	who  *auth.Identity // nil if not logged in
 	sess session
 	form url.Values // of a POST
+	// args are the parameters of the address, and typeName the job type in its path.
+	args     url.Values
+	typeName string
 }
 
 // handler answers a request; its error becomes a page.
@@ -70,7 +73,8 @@ func (u *UI) serve(h handler) fiber.Handler {
 		secureHeaders(c)
 		ctx, cancel := context.WithTimeout(c.UserContext(), u.opts.Timeout)
 		defer cancel()
-		r := &request{c: c, ctx: ctx, now: time.Now(), sess: sessionOf(c)}
+		args, _ := url.ParseQuery(string(c.Context().URI().QueryString())) // what can be read of it
+		r := &request{c: c, ctx: ctx, now: time.Now(), sess: sessionOf(c), args: args, typeName: strings.Clone(c.Params("type"))}
 		defer func() {
 			if p := recover(); p != nil {
 				u.log.Error("a page panicked", "path", strings.Clone(c.Path()), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -116,13 +120,13 @@ func (r *request) readForm() error {
 }
 
 // typ is the job type in the path.
-func (r *request) typ() string { return strings.Clone(r.c.Params("type")) }
+func (r *request) typ() string { return r.typeName }
 
 // query is a parameter of the address.
-func (r *request) query(name string) string { return strings.Clone(r.c.Query(name)) }
+func (r *request) query(name string) string { return r.args.Get(name) }
 
-// htmx reports whether a script on the page asks, and not the browser.
-func (r *request) htmx() bool { return r.c.Get("HX-Request") == "true" }
+// part reports whether a script asks for what is new on its page, and not the browser for a page.
+func (r *request) part() bool { return strings.HasSuffix(r.c.Path(), "/live") }
 
 // redirect sends the browser to a page of ours after an action.
 func (r *request) redirect(to string) error { return r.c.Redirect(to, fiber.StatusSeeOther) }

@@ -2,7 +2,9 @@ package ui
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"net"
 	"net/url"
@@ -85,19 +87,33 @@ func (s session) close(c *fiber.Ctx) {
 }
 
 // csrf is what a form must bring along: a hash that only who knows the session
-// token can make. It needs no state and no shared key, so a form that one
+// token can make, hidden under a pad of random bytes so that it looks different each time. It needs no state and no shared key, so a form that one
 // dispatcher has rendered is good at every other one.
 func (s session) csrf() string {
 	if s.token == "" {
 		return ""
 	}
+	proof := s.proof()
+	out := make([]byte, 2*len(proof))
+	rand.Read(out[:len(proof)])
+	subtle.XORBytes(out[len(proof):], out[:len(proof)], proof)
+	return base64.RawURLEncoding.EncodeToString(out)
+}
+
+func (s session) proof() []byte {
 	mac := hmac.New(sha256.New, []byte(s.token))
 	mac.Write([]byte("deetoo form"))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	return mac.Sum(nil)
 }
 
 func (s session) checkCSRF(got string) bool {
-	return s.token != "" && hmac.Equal([]byte(got), []byte(s.csrf()))
+	proof := s.proof()
+	raw, err := base64.RawURLEncoding.DecodeString(got)
+	if err != nil || len(raw) != 2*len(proof) || s.token == "" {
+		return false
+	}
+	subtle.XORBytes(raw[:len(proof)], raw[:len(proof)], raw[len(proof):])
+	return hmac.Equal(raw[:len(proof)], proof)
 }
 
 // isSecure reports whether the browser keeps Secure cookies from here: by

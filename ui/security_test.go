@@ -106,7 +106,7 @@ func TestSessionEnds(t *testing.T) {
 	must(t, err)
 	expired := func(r response) {
 		t.Helper()
-		to := r.header.Get("Location") + r.header.Get("HX-Redirect")
+		to := r.header.Get("Location")
 		u, err := url.Parse(to)
 		must(t, err)
 		if u.Path != "/ui/login" || u.Query().Get("why") != "expired" || u.Query().Get("next") != page {
@@ -115,9 +115,8 @@ func TestSessionEnds(t *testing.T) {
 	}
 	b.cookies["__Host-deetoo-session"] = old
 	expired(b.get(page))
-	live := b.get("/ui/types/email/live?version=1", "HX-Request", "true", "HX-Current-URL", b.base+page)
-	expired(live)
-	if live.status != 401 {
+	live := b.get("/ui/types/email/live?version=1")
+	if live.status != 401 { // its page finds out by itself, and goes where the page above does
 		t.Errorf("the live part answers %d", live.status)
 	}
 	delete(b.cookies, "__Host-deetoo-session") // as the browser does
@@ -256,7 +255,7 @@ func TestReadOnly(t *testing.T) {
 	for _, path := range []string{"/ui", "/ui/types/email?state=dead", "/ui/types/email/job?id=dead", "/ui/types/email/job?id=waiting"} {
 		r := b.get(path)
 		r.wants(t, 200, "email", "!Register", "!enqueue", "!/pause", "!/settings", "!/redrive", "!/purge", "!/job/retry", "!/job/remove", "!/job/cancel")
-		if n := strings.Count(r.body, "<form"); n != 1 { // logging out
+		if n := strings.Count(r.body, `method="post"`); n != 1 { // logging out
 			t.Errorf("%s has %d forms", path, n)
 		}
 	}

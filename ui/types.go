@@ -2,6 +2,7 @@ package ui
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -33,6 +34,8 @@ type typeView struct {
 	First    string // address of the first page, unless this is it
 	Version  int64
 	Changed  bool
+	Pulse    *pulse
+	LiveURL  string
 }
 
 type tab struct {
@@ -86,13 +89,17 @@ func (u *UI) typePage(r *request) error {
 }
 
 // typeLive gives the numbers anew; the list stays as it is.
-func (u *UI) typeLive(r *request) error {
+func (u *UI) typeLive(r *request) (fresh, error) {
 	v, err := u.typeHead(r, true)
 	if err != nil {
-		return err
+		return fresh{}, err
 	}
 	v.Changed = strconv.FormatInt(v.Version, 10) != r.query("version")
-	return u.renderPart(r, "type", "live", v)
+	f := fresh{page: "type", body: v}
+	if v.Pulse != nil {
+		f.charts = v.Pulse.json
+	}
+	return f, nil
 }
 
 // typeHead is the type with its settings and counts, as far as the caller may see them.
@@ -112,18 +119,37 @@ func (u *UI) typeHead(r *request, oob bool) (typeView, error) {
 		paused, reason = t.Paused, t.PausedReason
 	}
 	if v.CanRead {
-		s, err := u.in.Stats(r.ctx, r.who, name)
+		s, err := u.statsOf(r, name, oob)
 		if err != nil {
 			return v, err
 		}
 		v.Row.S, v.Row.Counted = s, true
+		if v.Pulse, err = u.pulse(r, name, typeURL(name)); err != nil {
+			return v, err
+		}
+		if v.Pulse != nil {
+			v.Pulse.OOB = oob
+		}
 		if v.Settings == nil {
 			paused = s.Paused
 		}
 	}
-	v.Row.Condition = conditionOf(paused, reason, v.Row.S.Hold)
+	v.Row.Condition = conditionOf(paused, reason, &v.Row.S)
 	v.Tabs = tabs(v.Row)
+	v.LiveURL = typeURL(name) + "/live?version=" + strconv.FormatInt(v.Version, 10) + "&window=" + url.QueryEscape(r.query("window"))
 	return v, nil
+}
+
+// statsOf counts a type's jobs: for a page as they are now, for a live one from what all tabs share.
+func (u *UI) statsOf(r *request, name string, live bool) (queue.Stats, error) {
+	if !live {
+		return u.in.Stats(r.ctx, r.who, name)
+	}
+	all, err := u.counts.of(r.ctx, r.who, []string{name})
+	if s, ok := all[name]; ok || err != nil {
+		return s, err
+	}
+	return queue.Stats{}, &registry.NotFoundError{Name: name}
 }
 
 func tabs(r row) []tab {

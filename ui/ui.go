@@ -1,5 +1,5 @@
 // Package ui is the admin UI: pages rendered on the server with html/template,
-// kept fresh by htmx, embedded in the binary and free of requests to anywhere
+// kept fresh by server-sent events, embedded in the binary and free of requests to anywhere
 // else. Every page can be read without JavaScript, and every action is a form.
 //
 // It asks and does everything through package intake, as the caller whose
@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/invalid"
 )
@@ -34,6 +35,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Timeout bounds what one request asks of Redis. Default: 5 s; at most 1 min.
 	Timeout time.Duration
+	// Closing is closed when the server ends: live pages end then. Default: never.
+	Closing <-chan struct{}
 	// Remove deletes a finished job on behalf of who, after checking that they
 	// may. Default: Intake.Remove.
 	Remove func(ctx context.Context, who *auth.Identity, typ, id string) error
@@ -60,6 +63,10 @@ type UI struct {
 	assets *assets
 	pages  pages
 	counts *counts
+	// What is the same for all who look, a moment old at most.
+	series  *cache[*history.Series]
+	present *cache[*history.Present]
+	health  *cache[*history.Health]
 }
 
 // New makes a UI, or returns the option that is wrong.
@@ -87,7 +94,10 @@ func New(opts Options) (*UI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ui: %w", err)
 	}
-	return &UI{opts: opts, in: opts.Intake, log: opts.Logger, assets: a, pages: p, counts: newCounts(opts.Intake)}, nil
+	return &UI{
+		opts: opts, in: opts.Intake, log: opts.Logger, assets: a, pages: p, counts: newCounts(opts.Intake),
+		series: newCache[*history.Series](8 * time.Second), present: newCache[*history.Present](5 * time.Second), health: newCache[*history.Health](8 * time.Second),
+	}, nil
 }
 
 // Mount adds the routes: everything under /ui, and GET / redirects there. What is under /ui and
@@ -103,13 +113,13 @@ func (u *UI) Mount(app *fiber.App) {
 	g.Post("/logout", u.action(u.logout))
 
 	g.Get("/", u.private(u.overview))
-	g.Get("/live", u.private(u.overviewLive))
+	g.Get("/live", u.live(u.overviewLive))
 	g.Get("/go", u.private(u.goTo))
 	g.Get("/new-type", u.private(u.newTypePage))
 	g.Post("/new-type", u.action(u.newType))
 
 	g.Get("/types/:type", u.private(u.typePage))
-	g.Get("/types/:type/live", u.private(u.typeLive))
+	g.Get("/types/:type/live", u.live(u.typeLive))
 	g.Get("/types/:type/settings", u.private(u.settingsPage))
 	g.Post("/types/:type/settings", u.action(u.saveSettings))
 	g.Get("/types/:type/enqueue", u.private(u.enqueuePage))
@@ -123,7 +133,7 @@ func (u *UI) Mount(app *fiber.App) {
 
 	// A job's ID may hold slashes and dots, so it travels as a parameter.
 	g.Get("/types/:type/job", u.private(u.jobPage))
-	g.Get("/types/:type/job/live", u.private(u.jobLive))
+	g.Get("/types/:type/job/live", u.live(u.jobLive))
 	g.Get("/types/:type/job/data", u.private(u.jobData))
 	for _, verb := range []string{"retry", "promote", "cancel", "remove"} {
 		g.Post("/types/:type/job/"+verb, u.action(u.jobAction(verb)))

@@ -27,7 +27,7 @@ func makeUpHistory(ctx context.Context, dir string, kinds []kind) (err error) {
 	}
 	now := time.Now()
 	at := now.Add(-7 * 24 * time.Hour)
-	for at.Before(now.Add(-time.Minute)) {
+	for at.Before(now) {
 		step := time.Hour
 		if left := now.Sub(at); left <= time.Hour {
 			step = time.Minute
