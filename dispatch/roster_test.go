@@ -11,7 +11,7 @@ import (
 // Many types that have jobs at the same moment take turns, and slow handlers of some hold up nobody for long.
 func TestManyTypesTakeTurns(t *testing.T) {
 	simulate(t, func(w *world) {
-		const types, each = 300, 10
+		const types, each = 150, 10
 		y := newTally(work(time.Minute))
 		for i := range types {
 			w.newType(fmt.Sprintf("t%d", i), each)

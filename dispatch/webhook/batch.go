@@ -144,7 +144,7 @@ func (d *Deliverer) batchRequest(ctx context.Context, typ *registry.Type, leases
 	if err != nil {
 		return nil, err
 	}
-	h := d.headers(p, typ, leases[0], m, limit)
+	h := d.header(p, typ, leases[0], m, limit)
 	for _, name := range []string{headerJobID, headerAttempt, headerMaxAttempts, headerScheduledAt, headerCallbackURL, headerCallbackToken, headerTraceparent} {
 		h.Del(name)
 	}
@@ -176,7 +176,7 @@ func (d *Deliverer) newBatchMessage(typ *registry.Type, leases []*queue.Lease) (
 		}
 		callbackURL, callbackToken := "", ""
 		if d.opts.CallbackURL != "" {
-			callbackURL, callbackToken = d.callbackURL(lease), lease.CallbackToken()
+			callbackURL, callbackToken = string(d.appendCallbackURL(nil, lease)), lease.CallbackToken()
 		}
 		if typ.Format == registry.CloudEventsStructured {
 			m.contentType = mediaCloudEvents

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/deetoo/deetoo/internal/http1"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -18,9 +20,12 @@ import (
 type prepared struct {
 	typ *registry.Type
 	url *url.URL
-	// header has the type's own headers, by canonical name, and our User-Agent.
-	header  map[string]string
+	// lines are the type's own headers and our User-Agent, as they are sent; count is how many.
+	lines   []byte
+	count   int
 	signers []*signer
+	// start is how each request begins as it is sent; nil if requests go through net/http.
+	start []byte
 }
 
 // preparedTypes is how many types are kept prepared: those used last.
@@ -36,6 +41,13 @@ func (d *Deliverer) prepared(typ *registry.Type) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A message's length does not tell here: it is looked at when there is one.
+	if like := p.request(context.Background(), nil); d.wire.Sends(like) {
+		if p.start, err = http1.AppendTarget(nil, like); err != nil {
+			return nil, errTarget
+		}
+		p.start = append(p.start, p.lines...)
+	}
 	d.types.Add(typ.Name, p)
 	return p, nil
 }
@@ -45,19 +57,26 @@ func prepare(typ *registry.Type, userAgent string) (*prepared, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, errTarget
 	}
-	p := &prepared{typ: typ, url: u, header: map[string]string{"User-Agent": userAgent}}
+	p, header := &prepared{typ: typ, url: u}, map[string]string{"User-Agent": userAgent}
 	if u.User != nil {
 		// As a header, and no longer in the URL, which net/http puts into errors.
 		r := http.Request{Header: http.Header{}}
 		password, _ := u.User.Password()
 		r.SetBasicAuth(u.User.Username(), password)
-		p.header["Authorization"] = r.Header.Get("Authorization")
+		header["Authorization"] = r.Header.Get("Authorization")
 		u.User = nil
 	}
 	for name, value := range typ.Headers {
 		if name = http.CanonicalHeaderKey(name); !contractHeader(name) && !(typ.Format == registry.CloudEventsBinary && strings.HasPrefix(name, eventPrefix)) {
-			p.header[name] = value
+			header[name] = value
 		}
+	}
+	for name, value := range header {
+		if !http1.ValidHeader(name, value) {
+			return nil, errHeader
+		}
+		p.lines = appendLine(p.lines, name, value)
+		p.count++
 	}
 	for _, secret := range typ.Secrets {
 		s, err := newSigner(secret)
@@ -69,19 +88,19 @@ func prepare(typ *registry.Type, userAgent string) (*prepared, error) {
 	return p, nil
 }
 
-// sign returns the signatures of all secrets that have not expired, separated by spaces.
-func (p *prepared) sign(id, ts string, body []byte, now time.Time) string {
-	all := ""
+// appendSignatures appends those of all secrets that have not expired, separated by spaces.
+func (p *prepared) appendSignatures(b, id, ts, body []byte, now time.Time) []byte {
+	empty := len(b)
 	for _, s := range p.signers {
-		switch {
-		case s.expired(now):
-		case all == "":
-			all = s.sign(id, ts, body)
-		default:
-			all += " " + s.sign(id, ts, body)
+		if s.expired(now) {
+			continue
 		}
+		if len(b) > empty {
+			b = append(b, ' ')
+		}
+		b = s.append(b, id, ts, body)
 	}
-	return all
+	return b
 }
 
 // signer signs with one secret: by Ed25519 if it has a private key, else by HMAC. Its hashes are
@@ -109,12 +128,13 @@ func (s *signer) expired(now time.Time) bool {
 	return !s.expiresAt.IsZero() && !now.Before(s.expiresAt)
 }
 
-func (s *signer) sign(id, ts string, body []byte) string {
+// append appends the signature of a message.
+func (s *signer) append(b, id, ts, body []byte) []byte {
 	if s.private != nil {
-		return asymmetric(s.private, id, ts, body)
+		return appendAsymmetric(b, s.private, id, ts, body)
 	}
 	mac := s.hashes.Get().(hash.Hash)
 	defer s.hashes.Put(mac)
 	mac.Reset()
-	return signature(mac, id, ts, body)
+	return appendSignature(b, mac, id, ts, body)
 }

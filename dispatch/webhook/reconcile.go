@@ -104,7 +104,7 @@ func (d *Deliverer) question(ctx context.Context, typ *registry.Type, lease *que
 		u.RawQuery += "&"
 	}
 	u.RawQuery += url.Values{"id": {lease.ID}, "type": {lease.Type}, "attempt": {strconv.Itoa(lease.Attempt)}}.Encode()
-	h := d.headers(p, typ, lease, message{id: messageID(lease)}, limit)
+	h := d.header(p, typ, lease, message{}, limit)
 	for _, name := range []string{"Content-Type", headerCallbackURL, headerCallbackToken} {
 		h.Del(name)
 	}

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/internal/http1"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
 )
@@ -55,6 +57,7 @@ const timeFormat = "2006-01-02T15:04:05.000Z"
 var (
 	errTarget = errors.New("the target is not an http or https URL")
 	errSecret = errors.New("a secret of the job type is malformed")
+	errHeader = errors.New("a header of the job type is malformed")
 )
 
 // newRequest makes the signed request of one attempt.
@@ -64,67 +67,112 @@ func (d *Deliverer) newRequest(ctx context.Context, typ *registry.Type, lease *q
 		return nil, err
 	}
 	m := newMessage(typ, lease)
-	req, err := request(ctx, p, d.headers(p, typ, lease, m, limit), m.body)
+	req, err := request(ctx, p, d.header(p, typ, lease, m, limit), m.body)
 	if err == nil && own(lease) {
 		err = setOwn(req, typ, lease)
 	}
 	return req, err
 }
 
+// wireRequest is newRequest for what goes over plain HTTP: the request is
+// written at once, with no header in between. A message that is returned is to be given back
+// when the answer has been read. Without a request, this one is not to be sent so.
+func (d *Deliverer) wireRequest(ctx context.Context, typ *registry.Type, lease *queue.Lease, limit time.Duration) (*retryablehttp.Request, *http1.Message, error) {
+	p, err := d.prepared(typ)
+	if err != nil || p.start == nil || own(lease) || len(lease.Data) > http1.MaxMessage/2 {
+		return nil, nil, err
+	}
+	m, msg := newMessage(typ, lease), d.messages.Get().(*http1.Message)
+	b := d.appendLines(append(msg.Wire[:0], p.start...), p, typ, lease, m, limit)
+	b = strconv.AppendInt(append(b, "Content-Length: "...), int64(len(m.body)), 10)
+	msg.Wire = append(append(b, "\r\n\r\n"...), m.body...)
+	if len(msg.Wire) > http1.MaxMessage {
+		return nil, msg, nil
+	}
+	req, err := retryablehttp.FromRequest(p.request(ctx, http.Header{}))
+	if err == nil {
+		err = req.SetBody(retryablehttp.ReaderFunc(func() (io.Reader, error) { return msg, nil }))
+	}
+	return req, msg, err
+}
+
 // request is a POST to the type's target.
 func request(ctx context.Context, p *prepared, h http.Header, body []byte) (*retryablehttp.Request, error) {
-	u := *p.url
-	hr := (&http.Request{
-		Method: http.MethodPost, URL: &u, Host: u.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h,
-	}).WithContext(ctx)
-	req, err := retryablehttp.FromRequest(hr)
+	req, err := retryablehttp.FromRequest(p.request(ctx, h))
 	if err != nil {
 		return nil, err
 	}
 	return req, req.SetBody(body)
 }
 
-// headers are the type's own and those of the contract.
-func (d *Deliverer) headers(p *prepared, typ *registry.Type, lease *queue.Lease, m message, limit time.Duration) http.Header {
-	const own = 13 // at most so many of the contract
-	h := make(http.Header, len(p.header)+own+len(m.attributes))
-	values := make([]string, 0, len(p.header)+own+len(m.attributes)) // one allocation for all
-	set := func(name, value string) {
-		values = append(values, value)
-		h[name] = values[len(values)-1 : len(values) : len(values)]
-	}
-	for name, value := range p.header {
-		set(name, value)
-	}
-	now := d.opts.Now()
-	id, ts := m.id, strconv.FormatInt(now.Unix(), 10)
-	for _, a := range m.attributes {
-		set(eventHeader(a.name), eventHeaderValue(a.value))
-	}
-	set("Content-Type", m.contentType)
-	set(headerID, id)
-	set(headerTimestamp, ts)
-	if len(p.signers) > 0 {
-		set(headerSignature, p.sign(id, ts, m.body, now))
-	}
-	set(headerJobID, escape(lease.ID))
-	set(headerJobType, escape(lease.Type))
-	set(headerAttempt, strconv.Itoa(lease.Attempt))
-	set(headerMaxAttempts, strconv.Itoa(maxAttempts(typ, lease)))
-	set(headerDeadline, now.Add(limit).UTC().Format(timeFormat))
-	if !lease.RunAt.IsZero() {
-		set(headerScheduledAt, lease.RunAt.UTC().Format(timeFormat))
-	}
-	if d.opts.CallbackURL != "" {
-		set(headerCallbackURL, d.callbackURL(lease))
-		set(headerCallbackToken, lease.CallbackToken())
-	}
-	if isTraceparent(lease.Traceparent) {
-		set(headerTraceparent, lease.Traceparent)
+func (p *prepared) request(ctx context.Context, h http.Header) *http.Request {
+	return (&http.Request{
+		Method: http.MethodPost, URL: p.url, Host: p.url.Host, // nobody writes to the URL
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h,
+	}).WithContext(ctx)
+}
+
+// header has the type's own and those of the contract.
+func (d *Deliverer) header(p *prepared, typ *registry.Type, lease *queue.Lease, m message, limit time.Duration) http.Header {
+	lines := string(d.appendLines(append(make([]byte, 0, len(p.lines)+1024), p.lines...), p, typ, lease, m, limit))
+	n := strings.Count(lines, "\r\n")
+	h, values := make(http.Header, n), make([]string, 0, n) // one allocation for all values
+	for line := range strings.SplitSeq(lines, "\r\n") {
+		if name, value, ok := strings.Cut(line, ": "); ok {
+			values = append(values, value)
+			h[name] = values[len(values)-1 : len(values) : len(values)]
+		}
 	}
 	return h
+}
+
+// appendLines appends the headers of the contract, as they are sent. Each has a value that needs no checking.
+func (d *Deliverer) appendLines(b []byte, p *prepared, typ *registry.Type, lease *queue.Lease, m message, limit time.Duration) []byte {
+	now := d.opts.Now()
+	for _, a := range m.attributes {
+		b = appendLine(b, eventHeader(a.name), eventHeaderValue(a.value))
+	}
+	b = appendLine(b, "Content-Type", m.contentType)
+	b = append(b, headerID+": "...)
+	at := len(b)
+	if m.id != "" {
+		b = append(b, m.id...)
+	} else {
+		b = appendMessageID(b, lease)
+	}
+	id := b[at:len(b):len(b)]
+	b = append(b, "\r\n"+headerTimestamp+": "...)
+	at = len(b)
+	b = strconv.AppendInt(b, now.Unix(), 10)
+	ts := b[at:len(b):len(b)]
+	b = append(b, '\r', '\n')
+	if len(p.signers) > 0 {
+		b = append(b, headerSignature+": "...)
+		b = append(p.appendSignatures(b, id, ts, m.body, now), '\r', '\n')
+	}
+	b = appendLine(b, headerJobID, escape(lease.ID))
+	b = appendLine(b, headerJobType, escape(lease.Type))
+	b = strconv.AppendInt(append(b, headerAttempt+": "...), int64(lease.Attempt), 10)
+	b = strconv.AppendInt(append(b, "\r\n"+headerMaxAttempts+": "...), int64(maxAttempts(typ, lease)), 10)
+	b = now.Add(limit).UTC().AppendFormat(append(b, "\r\n"+headerDeadline+": "...), timeFormat)
+	if !lease.RunAt.IsZero() {
+		b = lease.RunAt.UTC().AppendFormat(append(b, "\r\n"+headerScheduledAt+": "...), timeFormat)
+	}
+	b = append(b, '\r', '\n')
+	if d.opts.CallbackURL != "" {
+		b = append(d.appendCallbackURL(append(b, headerCallbackURL+": "...), lease), '\r', '\n')
+		b = appendLine(b, headerCallbackToken, lease.CallbackToken())
+	}
+	if isTraceparent(lease.Traceparent) {
+		b = appendLine(b, headerTraceparent, lease.Traceparent)
+	}
+	return b
+}
+
+func appendLine(b []byte, name, value string) []byte {
+	b = append(append(b, name...), ": "...)
+	return append(append(b, value...), '\r', '\n')
 }
 
 // maxAttempts is the attempt after which the job is dead.
@@ -135,16 +183,15 @@ func maxAttempts(typ *registry.Type, lease *queue.Lease) int {
 	return typ.Retry.MaxAttempts
 }
 
-// callbackURL is where the handler of this attempt calls back; what it wants is
+// appendCallbackURL appends where the handler of this attempt calls back; what it wants is
 // appended: "/heartbeat".
-func (d *Deliverer) callbackURL(lease *queue.Lease) string {
-	b := make([]byte, 0, len(d.opts.CallbackURL)+len(lease.Type)+len(lease.ID)+32)
+func (d *Deliverer) appendCallbackURL(b []byte, lease *queue.Lease) []byte {
 	b = append(b, d.opts.CallbackURL...)
 	b = append(b, "/v1/types/"...)
 	b = append(b, lease.Type...) // none of its letters needs encoding
 	b = append(b, "/jobs/"...)
 	b = appendEscaped(b, lease.ID, isWordByte)
-	return string(append(b, "/callback"...))
+	return append(b, "/callback"...)
 }
 
 // contractHeader reports whether a type's own headers cannot have this name,
@@ -164,19 +211,20 @@ func contractHeader(name string) bool {
 
 // message is what is sent and signed of one attempt, in the type's format.
 type message struct {
-	id, contentType string
-	body            []byte
+	id          string // "": that of the job, see messageID
+	contentType string
+	body        []byte
 	// attributes go into headers: those of a CloudEvent in binary mode.
 	attributes []attribute
 }
 
 func newMessage(typ *registry.Type, lease *queue.Lease) message {
-	m := message{id: messageID(lease), contentType: mediaJSON, body: data(lease)}
+	m := message{contentType: mediaJSON, body: data(lease)}
 	switch typ.Format {
 	case registry.CloudEventsBinary:
-		m.attributes = append(eventAttributes(typ, lease, m.id), extensions(typ, lease)...)
+		m.attributes = append(eventAttributes(typ, lease, messageID(lease)), extensions(typ, lease)...)
 	case registry.CloudEventsStructured:
-		m.contentType, m.body = mediaCloudEvent, structured(typ, lease, m.id)
+		m.contentType, m.body = mediaCloudEvent, structured(typ, lease, messageID(lease))
 	}
 	return m
 }
@@ -200,8 +248,9 @@ func data(lease *queue.Lease) []byte {
 // Type and ID are percent-encoded but for letters, digits, '-' and '_'. The
 // full stop is, too, because Standard Webhooks forbids it: it ends the ID in
 // what is signed.
-func messageID(lease *queue.Lease) string {
-	b := make([]byte, 0, len(lease.Type)+len(lease.ID)+16)
+func messageID(lease *queue.Lease) string { return string(appendMessageID(nil, lease)) }
+
+func appendMessageID(b []byte, lease *queue.Lease) []byte {
 	b = appendEscaped(b, lease.Type, isWordByte)
 	b = append(b, '/')
 	b = appendEscaped(b, lease.ID, isWordByte)
@@ -209,7 +258,7 @@ func messageID(lease *queue.Lease) string {
 		b = append(b, '/')
 		b = strconv.AppendInt(b, lease.EnqueuedAt.UnixMilli(), 10)
 	}
-	return string(b)
+	return b
 }
 
 // escape percent-encodes what is not visible ASCII, and '%', so that any ID

@@ -73,6 +73,9 @@ func read(resp *http.Response, most int) ([]byte, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, nil // there is no body, but a stream without an end
 	}
+	if resp.Body == http.NoBody {
+		return nil, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
 	if len(body) > most {
 		return body[:most], errTooLong

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -53,7 +54,7 @@ func Sign(secret, id string, ts time.Time, body []byte) (string, error) {
 	if !validMessageID(id) {
 		return "", ErrHeaders
 	}
-	return s.sign(id, strconv.FormatInt(ts.Unix(), 10), body), nil
+	return string(s.append(nil, []byte(id), strconv.AppendInt(nil, ts.Unix(), 10), body)), nil
 }
 
 // Verify checks that a delivery was signed with one of the secrets, for
@@ -95,7 +96,7 @@ func newVerifier(secret, id, ts string, body []byte) (func(sig string) bool, err
 		if err != nil || len(key) != ed25519.PublicKeySize {
 			return nil, ErrSecret
 		}
-		message := signed(id, ts, body)
+		message := signed([]byte(id), []byte(ts), body)
 		return func(sig string) bool {
 			encoded, ok := strings.CutPrefix(sig, "v1a,")
 			raw, err := base64.StdEncoding.DecodeString(encoded)
@@ -106,24 +107,31 @@ func newVerifier(secret, id, ts string, body []byte) (func(sig string) bool, err
 	if err != nil {
 		return nil, err
 	}
-	want := []byte(signature(hmac.New(sha256.New, key), id, ts, body))
+	want := appendSignature(nil, hmac.New(sha256.New, key), []byte(id), []byte(ts), body)
 	return func(sig string) bool { return hmac.Equal(want, []byte(sig)) }, nil
 }
 
 // signed is what is signed of a message.
-func signed(id, ts string, body []byte) []byte { return append([]byte(id+"."+ts+"."), body...) }
-
-// asymmetric signs with a private key.
-func asymmetric(key ed25519.PrivateKey, id, ts string, body []byte) string {
-	return "v1a," + base64.StdEncoding.EncodeToString(ed25519.Sign(key, signed(id, ts, body)))
+func signed(id, ts, body []byte) []byte {
+	return bytes.Join([][]byte{id, ts, body}, []byte("."))
 }
 
-// signature finishes a MAC that has seen nothing but its key.
-func signature(mac hash.Hash, id, ts string, body []byte) string {
-	mac.Write([]byte(id + "." + ts + "."))
+// appendAsymmetric signs with a private key.
+func appendAsymmetric(b []byte, key ed25519.PrivateKey, id, ts, body []byte) []byte {
+	return base64.StdEncoding.AppendEncode(append(b, "v1a,"...), ed25519.Sign(key, signed(id, ts, body)))
+}
+
+// appendSignature finishes a MAC that has seen nothing but its key.
+func appendSignature(b []byte, mac hash.Hash, id, ts, body []byte) []byte {
+	// What is signed is put together in b: it is there already, and has room.
+	at := len(b)
+	b = append(append(append(append(b, id...), '.'), ts...), '.')
+	mac.Write(b[at:])
 	mac.Write(body)
+	b = mac.Sum(b[:at])
 	var sum [sha256.Size]byte
-	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(sum[:0]))
+	copy(sum[:], b[at:])
+	return base64.StdEncoding.AppendEncode(append(b[:at], "v1,"...), sum[:])
 }
 
 func decodeSecret(secret string) ([]byte, error) {

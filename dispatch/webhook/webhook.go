@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -131,6 +132,7 @@ type Deliverer struct {
 	wire      *http1.Transport
 	client    *retryablehttp.Client
 	types     *lru.Cache[string, *prepared]
+	messages  sync.Pool // of *http1.Message
 }
 
 // New makes a Deliverer, or returns the error of Options.Validate.
@@ -143,6 +145,7 @@ func New(o Options) (*Deliverer, error) {
 	d.transport = newTransport(o, d.guard)
 	d.wire = http1.New(d.transport)
 	d.client = newClient(d.wire)
+	d.messages.New = func() any { return &http1.Message{} }
 	var err error
 	if d.types, err = lru.New[string, *prepared](preparedTypes); err != nil {
 		return nil, err
@@ -200,7 +203,17 @@ func (d *Deliverer) attempt(ctx context.Context, typ *registry.Type, lease *queu
 		ctx = noticeConnection(ctx, &sent)
 	}
 
-	req, err := d.newRequest(ctx, typ, lease, limit)
+	var req *retryablehttp.Request
+	var err error
+	if ex == nil {
+		var msg *http1.Message
+		if req, msg, err = d.wireRequest(ctx, typ, lease, limit); msg != nil {
+			defer d.messages.Put(msg)
+		}
+	}
+	if req == nil && err == nil {
+		req, err = d.newRequest(ctx, typ, lease, limit)
+	}
 	if err != nil {
 		return unsendable(err)
 	}

@@ -56,7 +56,7 @@ func (r headReader) Read(p []byte) (int, error) {
 // do sends a request and reads the head of its answer.
 func (c *conn) do(ctx context.Context, req *http.Request) (*http.Response, error) {
 	// A deadline in the past wakes whoever reads or writes.
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	stop := afterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	resp, err := c.exchange(req)
 	if err != nil {
 		stop()
@@ -72,20 +72,21 @@ func (c *conn) do(ctx context.Context, req *http.Request) (*http.Response, error
 	return resp, nil
 }
 
+// afterFunc is context.AfterFunc, without the context that this makes where ctx can do it itself.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface {
+		AfterFunc(func()) func() bool
+	}); ok {
+		return c.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
+}
+
 func (c *conn) exchange(req *http.Request) (*http.Response, error) {
-	var err error
-	c.out, err = appendRequest(c.out[:0], req)
-	closeBody(req)
-	if err != nil {
+	if err := c.send(req); err != nil {
 		return nil, err
 	}
 	c.left = c.t.maxHeader()
-	if _, err := c.Write(c.out); err != nil {
-		return nil, err
-	}
-	if cap(c.out) > 16<<10 { // an idle connection need not hold so much
-		c.out = nil
-	}
 	for range max1xx + 1 {
 		if _, err := c.in.Peek(1); err != nil {
 			return nil, err
@@ -102,6 +103,25 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return nil, errHeader
+}
+
+// send writes a request.
+func (c *conn) send(req *http.Request) error {
+	if m, ok := req.Body.(*Message); ok {
+		_, err := c.Write(m.Wire)
+		return err
+	}
+	var err error
+	c.out, err = appendRequest(c.out[:0], req)
+	closeBody(req)
+	if err != nil {
+		return err
+	}
+	_, err = c.Write(c.out)
+	if cap(c.out) > 16<<10 { // an idle connection need not hold so much
+		c.out = nil
+	}
+	return err
 }
 
 // body is the body of an answer. Read to its end, it gives the connection back.
@@ -151,20 +171,10 @@ func (b *body) finish(whole bool) {
 
 // appendRequest writes a request as it is sent. The header is not sorted.
 func appendRequest(b []byte, req *http.Request) ([]byte, error) {
-	host := req.Host
-	if host == "" {
-		host = req.URL.Host
+	b, err := AppendTarget(b, req)
+	if err != nil {
+		return b, err
 	}
-	uri := req.URL.RequestURI()
-	if !isValue(uri) || !isPlainHost(host) {
-		return b, errors.New("http1: the address of the request cannot be sent")
-	}
-	b = append(b, req.Method...)
-	b = append(b, ' ')
-	b = append(b, uri...)
-	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, host...)
-	b = append(b, '\r', '\n')
 	agent := false
 	for name, values := range req.Header {
 		switch name {

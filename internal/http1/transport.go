@@ -10,6 +10,7 @@ package http1
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -42,6 +43,9 @@ func New(base *http.Transport) *Transport {
 // given up at once, also while its answer's body is read; the error then is the context's.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !t.plain(req) {
+		if _, ok := req.Body.(*Message); ok {
+			return nil, errMessage
+		}
 		return t.base.RoundTrip(req)
 	}
 	ctx := req.Context()
@@ -67,6 +71,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return c.do(ctx, req)
 }
+
+var errMessage = errors.New("http1: a written message cannot go to this address")
 
 // CloseIdleConnections closes the connections that no request uses.
 func (t *Transport) CloseIdleConnections() {
