@@ -13,6 +13,9 @@ func TestSelftest(t *testing.T) {
 	if out := s.ok("selftest"); !strings.Contains(out, "delivered with a good signature, and succeeded") {
 		t.Error(out)
 	}
+	if out := s.ok("selftest", "--answer=127.0.0.1"); !strings.Contains(out, "succeeded") {
+		t.Error(out)
+	}
 	if out := s.ok("selftest", "--no-delivery"); !strings.Contains(out, "stored, shown and cancelled") {
 		t.Error(out)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ import (
 // answers the delivery as a handler, and waits for the success. Whatever comes of it, the type is deleted again.
 type selftestCmd struct {
 	clientFlags
-	Answer     string        `default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to answer the delivery at. Default: ${default}, any free port of this machine's own."`
+	Answer     string        `default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to answer the delivery at; an IP alone means any free port. Default: ${default}, reached from this machine only."`
 	Target     string        `placeholder:"URL" help:"Where the dispatcher reaches that address. Default: http:// and the address."`
 	NoDelivery bool          `help:"Push a job, see that it is stored, and cancel it: for a dispatcher that may not call this machine."`
 	Timeout    time.Duration `default:"1m" help:"How long all of it may take. Default: ${default}."`
@@ -89,6 +90,9 @@ type selftest struct {
 
 // listen answers deliveries with the data that they bring.
 func (t *selftest) listen(ctx context.Context, address string) (closeHandler func(), at string, err error) {
+	if ip, err := netip.ParseAddr(address); err == nil { // such as a pod's, of either family
+		address = netip.AddrPortFrom(ip, 0).String()
+	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, "", err
