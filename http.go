@@ -77,7 +77,7 @@ func (h *httpDialect) app(ctx context.Context, in *intake.Intake) (*fiber.App, e
 		return nil, err
 	}
 	rest.Mount(app)
-	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Version: d.opts.Version, Logger: d.opts.Logger, Closing: ctx.Done()})
+	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Sender: d.deliverer, Version: d.opts.Version, Logger: d.opts.Logger, Closing: ctx.Done()})
 	if err != nil {
 		return nil, err
 	}

@@ -2,17 +2,14 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/dispatch"
 	"github.com/deetoo/deetoo/dispatch/webhook"
-	"github.com/deetoo/deetoo/queue"
 )
 
 // trialView is what came of a test delivery.
@@ -63,20 +60,13 @@ func (a *API) testType(r *request) error {
 	limit := min(t.Timeout, a.opts.TestTimeout)
 	ctx, cancel := context.WithTimeout(r.ctx, limit)
 	defer cancel()
-	now := time.Now()
-	out, said := a.opts.Sender.Send(ctx, t, &queue.Lease{
-		Job: queue.Job{
-			Type: name, ID: "test-" + rand.Text(), Data: in.Data, RunAt: now, EnqueuedAt: now, StartedAt: now,
-			Attempt: 1, MaxAttempts: 1, Timeout: limit, State: queue.Active,
-		},
-		Token: rand.Text(), Deadline: now.Add(limit),
-	})
+	out, said := a.opts.Sender.Send(ctx, t, webhook.TrialLease(name, in.Data, limit))
 	return r.json(fiber.StatusOK, viewTrial(out, said))
 }
 
 func viewTrial(out dispatch.Outcome, said *webhook.Exchange) trialView {
 	v := trialView{
-		Verdict: verdictName(out.Verdict), Error: out.Err, Row: said.Row, DurationMs: said.Duration.Milliseconds(),
+		Verdict: out.Verdict.String(), Error: out.Err, Row: said.Row, DurationMs: said.Duration.Milliseconds(),
 		Request: trialRequestView{
 			Method: said.Request.Method, URL: said.Request.URL, Headers: joined(said.Request.Header), Body: string(said.Request.Body),
 		},
@@ -85,25 +75,6 @@ func viewTrial(out dispatch.Outcome, said *webhook.Exchange) trialView {
 		v.Response = &trialAnswerView{Status: said.Response.Status, Headers: joined(said.Response.Header), Excerpt: said.Response.Excerpt}
 	}
 	return v
-}
-
-func verdictName(v dispatch.Verdict) string {
-	switch v {
-	case dispatch.Done:
-		return "done"
-	case dispatch.Dead:
-		return "dead"
-	case dispatch.Pause:
-		return "pause"
-	case dispatch.Release:
-		return "release"
-	case dispatch.Accept:
-		return "accept"
-	case dispatch.Snooze:
-		return "snooze"
-	default:
-		return "retry"
-	}
 }
 
 // joined writes a header's values as one, as RFC 9110 section 5.3 allows.

@@ -37,6 +37,26 @@ const (
 	Snooze
 )
 
+// String is the verdict's word: "retry", "done", "dead", "pause", "release", "accept" or "snooze".
+func (v Verdict) String() string {
+	switch v {
+	case Done:
+		return "done"
+	case Dead:
+		return "dead"
+	case Pause:
+		return "pause"
+	case Release:
+		return "release"
+	case Accept:
+		return "accept"
+	case Snooze:
+		return "snooze"
+	default:
+		return "retry"
+	}
+}
+
 // MaxSnooze bounds how long a job may be put off at no cost, counted from when it
 // was first due: after that a Snooze is a failed attempt as any other.
 const MaxSnooze = 7 * 24 * time.Hour

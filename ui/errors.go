@@ -103,6 +103,12 @@ func explain(err error) problem {
 			Advice: "It may have been removed, or have finished longer ago than its type's retention keeps jobs."}
 	case errors.As(err, &state):
 		return problem{Status: fiber.StatusConflict, Title: "The job has moved on", Text: sentence(state.Error()), Advice: "Look at it again: its page shows what can be done now."}
+	case errors.Is(err, queue.ErrNoRedrive):
+		return problem{Status: fiber.StatusNotFound, Title: "No such redrive", Text: "It has ended long ago, or never was.", Advice: "The type's page has the latest."}
+	case errors.Is(err, queue.ErrRedriving):
+		return problem{Status: fiber.StatusConflict, Title: "Too many redrives", Text: sentence(err.Error()), Advice: "The type's page has them, each with a button that stops it."}
+	case errors.Is(err, registry.ErrSecretNotFound):
+		return problem{Status: fiber.StatusNotFound, Title: "No such secret", Text: "The type has no secret of that ID.", Advice: "It may have been deleted, or have expired."}
 	case errors.Is(err, queue.ErrActive):
 		return problem{Status: fiber.StatusConflict, Title: "The job is running", Text: "A running job can only be cancelled.", Advice: "Wait until the attempt has ended, or cancel it."}
 	case errors.As(err, &bad):

@@ -23,6 +23,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/dispatch/webhook"
 	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/queue"
@@ -124,7 +126,7 @@ func newSite(t testing.TB) *site {
 	<-dir.Ready()
 	v, err := auth.New(ctx, auth.Options{Secret: s.secret, Leeway: -1})
 	must(t, err)
-	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log, Closing: s.closing})
+	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log, Closing: s.closing, Sender: sender{}})
 	must(t, err)
 	s.app = newApp(u)
 	t.Cleanup(func() {
@@ -135,6 +137,18 @@ func newSite(t testing.TB) *site {
 		m.Close()
 	})
 	return s
+}
+
+// sender answers test deliveries as a handler that dislikes "bad".
+type sender struct{}
+
+func (sender) Send(_ context.Context, t *registry.Type, l *queue.Lease) (dispatch.Outcome, *webhook.Exchange) {
+	e := &webhook.Exchange{Duration: 12 * time.Millisecond, Request: webhook.Request{Method: "POST", URL: t.RedactedTarget(), Header: http.Header{"Webhook-Id": {l.ID}}, Body: l.Data}}
+	if strings.Contains(string(l.Data), "bad") {
+		return dispatch.Outcome{Err: "connection refused"}, e
+	}
+	e.Response = &webhook.Response{Status: 200, Header: http.Header{"X-Handler": {"<b>one</b>"}}, Excerpt: "<script>alert(1)</script>"}
+	return dispatch.Outcome{Verdict: dispatch.Done, Status: 200}, e
 }
 
 // end ends live pages.

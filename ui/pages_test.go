@@ -161,7 +161,7 @@ func TestTypePage(t *testing.T) {
 	s.register("email", `"concurrency":4,"headers":{"X-Team":"rebels","Authorization":"Bearer swordfish"},"secret":"whsec_`+strings.Repeat("QUFB", 10)+`","description":"Mails to people"`)
 	b := s.browse(s.token("admin"))
 	b.get("/ui/types/email").wants(t, 200, "Mails to people", "X-Team", "rebels", "[redacted]", "!swordfish", "!whsec_", "!hidden-in-query",
-		registry.Fingerprint("whsec_"+strings.Repeat("QUFB", 10)), "Nothing waits", "curl -X POST http://127.0.0.1:8888/v1/types/email/jobs", "4 at once")
+		registry.Fingerprint("whsec_"+strings.Repeat("QUFB", 10)), "Nothing waits", "curl -X POST http://127.0.0.1:8888/v1/types/email/jobs", `name="concurrency" value="4"`)
 
 	s.push(queue.Job{Type: "email", ID: "one", Title: "Hello Leia", Priority: queue.High})
 	s.settle("email", queue.Retry, queue.Attempt{Outcome: "failed", Status: 500, Error: "the endpoint answered 500"}, "")

@@ -27,7 +27,7 @@ func parsePages(a *assets) (pages, error) {
 		return nil, err
 	}
 	p := pages{}
-	for _, name := range []string{"login", "bounce", "overview", "type", "typeform", "secret", "enqueue", "confirm", "job", "error"} {
+	for _, name := range []string{"login", "bounce", "overview", "type", "typeform", "secret", "enqueue", "confirm", "job", "error", "secrets", "trial", "handlers"} {
 		t, err := base.Clone()
 		if err != nil {
 			return nil, err
@@ -152,6 +152,18 @@ func takeFlash(c *fiber.Ctx) string {
 		return "Enqueued. A job of that ID existed and was replaced."
 	case "redriven":
 		return count2(n, "dead job waits again.", "dead jobs wait again.")
+	case "limits":
+		return "In force from the next job on, in every dispatcher."
+	case "holding":
+		return "Held: jobs wait, and none is tried."
+	case "unheld":
+		return "The hold is lifted."
+	case "rotated":
+		return "The secret signs from now on."
+	case "unsigned":
+		return "Deleted: it signs nothing any more."
+	case "stopped":
+		return "Stopped. What it had not come to is still dead."
 	case "purged":
 		return count2(n, "dead job deleted.", "dead jobs deleted.")
 	case "retry":
@@ -180,7 +192,7 @@ func functions(a *assets) template.FuncMap {
 		"float": func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) },
 		"asset": a.url, "num": number, "num64": func(n int64) string { return number(int(n)) }, "bytes": size, "dur": duration, "ago": ago, "exact": exact, "iso": iso,
 		"clip": clip, "pretty": pretty, "sentence": sentence, "typeURL": typeURL, "jobURL": jobURL,
-		"jobDataURL": jobDataURL, "jobLiveURL": jobLiveURL,
+		"jobDataURL": jobDataURL, "deadURL": deadURL, "jobLiveURL": jobLiveURL,
 		"curlOrigin": func(origin string) string {
 			// It goes into a line that people paste into a shell.
 			if u, err := url.Parse(origin); err == nil && strings.Trim(u.Host, hostChars) == "" && u.Host != "" {

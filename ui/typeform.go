@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/internal/strictjson"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/registry"
 )
@@ -30,7 +31,59 @@ type formView struct {
 func typeFields() []string {
 	return []string{
 		"name", "target", "concurrency", "timeout", "retry.max_attempts", "retry.min_backoff", "retry.max_backoff",
-		"retry.jitter", "retention.count", "retention.age", "headers", "secret", "description",
+		"retry.jitter", "retention.count", "retention.age", "headers", "secret", "description", "more",
+	}
+}
+
+// moreFields are what the form takes as JSON, in the field "more".
+func moreFields() []string {
+	return []string{
+		"adaptive", "allow_targets", "answers", "batch", "callback_lease", "completion", "event_source", "event_type", "format",
+		"groups", "max_retry_after", "outage", "rate", "reconcile_url",
+	}
+}
+
+// moreOf writes those of a type's settings as JSON; "" if there are none.
+func moreOf(t *registry.Type) string {
+	body, err := json.Marshal(t.View())
+	if err != nil {
+		return ""
+	}
+	all, more := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	if json.Unmarshal(body, &all) != nil {
+		return ""
+	}
+	for _, name := range moreFields() {
+		if v := string(all[name]); v != "" && v != "null" && v != `""` && v != "[]" {
+			more[name] = all[name]
+		}
+	}
+	if len(more) == 0 {
+		return ""
+	}
+	text, err := json.MarshalIndent(more, "", "  ")
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// readMore puts what the field "more" says into the spec.
+func (v *formView) readMore(spec map[string]any) {
+	if v.Values["more"] == "" {
+		return
+	}
+	more := map[string]json.RawMessage{}
+	if err := strictjson.DecodeObject([]byte(v.Values["more"]), &more); err != nil {
+		v.Errors["more"] = sentence(err.Error())
+		return
+	}
+	for name, value := range more {
+		if !slices.Contains(moreFields(), name) {
+			v.Errors["more"] = "Has “" + clip(name, 40) + "”, which is not one of " + strings.Join(moreFields(), ", ") + "."
+			return
+		}
+		spec[name] = value
 	}
 }
 
@@ -60,6 +113,7 @@ func valuesOf(t *registry.Type) map[string]string {
 		"retry.max_backoff": text(v.Retry.MaxBackoff), "retention.count": strconv.Itoa(t.Retention.Count),
 		"retention.age": text(v.Retention.Age), "headers": headers.String(), "description": t.Description,
 	}
+	values["more"] = moreOf(t)
 	if v.Jitter {
 		values["retry.jitter"] = "on"
 	}
@@ -155,7 +209,7 @@ func (u *UI) saveSettings(r *request) error {
 	if v.check(spec, old); len(v.Errors) > 0 {
 		return u.showTypeForm(r, fiber.StatusUnprocessableEntity, v)
 	}
-	body, err := json.Marshal(asPatch(spec, old, kept))
+	body, err := json.Marshal(asPatch(spec, old, kept, r.form.Has("more")))
 	if err != nil {
 		return err
 	}
@@ -200,6 +254,7 @@ func (v *formView) spec() map[string]any {
 	if secret := v.Values["secret"]; secret != "" {
 		s["secret"] = secret
 	}
+	v.readMore(s)
 	return s
 }
 
@@ -283,6 +338,8 @@ func (v *formView) noteErr(err error) bool {
 	switch {
 	case strings.HasPrefix(field, "headers") && field != "headers":
 		field, text = "headers", sentence(strings.TrimPrefix(strings.TrimPrefix(field, "headers"), ".")+" "+bad.Rule)
+	case slices.Contains(moreFields(), first(field)):
+		field, text = "more", sentence(bad.Error())
 	case strings.HasPrefix(field, "secrets"):
 		field = "secret"
 	}
@@ -297,9 +354,15 @@ func (v *formView) noteErr(err error) bool {
 	return true
 }
 
+// first is the setting that a field is part of: "answers" of "answers[0].then".
+func first(field string) string {
+	return field[:len(field)-len(strings.TrimLeft(field, "abcdefghijklmnopqrstuvwxyz_"))]
+}
+
 // asPatch turns the form's spec into a merge patch (RFC 7396): headers that
-// are gone become null, and a target that was shown redacted and left so stays.
-func asPatch(spec map[string]any, old *registry.Type, kept bool) map[string]any {
+// are gone become null, and a target that was shown redacted and left so stays. With more, what the field of
+// that name does not mention has its default again; without, that is left alone.
+func asPatch(spec map[string]any, old *registry.Type, kept, more bool) map[string]any {
 	patch := maps.Clone(spec)
 	delete(patch, "name")
 	if kept {
@@ -313,5 +376,10 @@ func asPatch(spec map[string]any, old *registry.Type, kept bool) map[string]any 
 		}
 	}
 	patch["headers"] = headers
+	for _, name := range moreFields() {
+		if _, ok := patch[name]; !ok && more {
+			patch[name] = nil
+		}
+	}
 	return patch
 }

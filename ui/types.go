@@ -1,10 +1,12 @@
 package ui
 
 import (
+	"encoding/json"
 	"maps"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -36,6 +38,29 @@ type typeView struct {
 	Changed  bool
 	Pulse    *pulse
 	LiveURL  string
+	// Failures are nil if there are none, and no redrives, or the caller may not see jobs.
+	Failures *failuresView
+	CanTry   bool
+	Filter   filter
+}
+
+// filter narrows a list of jobs.
+type filter struct {
+	Fingerprint, Error, Tag string
+}
+
+// Any reports whether it does.
+func (f filter) Any() bool { return f != filter{} }
+
+// values are its parameters in an address.
+func (f filter) values(state queue.State) url.Values {
+	v := url.Values{"state": {string(state)}}
+	for name, value := range map[string]string{"fingerprint": f.Fingerprint, "error": f.Error, "tag": f.Tag} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	return v
 }
 
 type tab struct {
@@ -62,13 +87,41 @@ type settingsView struct {
 	Jitter  bool
 	// KeepCount is how many finished jobs are kept.
 	KeepCount int
-	Updated   time.Time
+	// RateText is its rate as people type it.
+	RateText string
+	Rules    []rule
+	Updated  time.Time
+}
+
+// rule is a row of a type's answer policy, for people.
+type rule struct{ If, Then string }
+
+func rulesOf(answers []registry.Answer) (out []rule) {
+	for _, a := range answers {
+		var when []string
+		if a.Status != nil {
+			b, _ := a.Status.MarshalJSON() // it always can
+			when = append(when, "status "+strings.Trim(string(b), `"`))
+		}
+		for name, cond := range map[string]any{"header": a.Header, "JSON": a.JSON} {
+			if b, err := json.Marshal(cond); err == nil && string(b) != "null" {
+				when = append(when, name+" "+string(b))
+			}
+		}
+		slices.Sort(when)
+		r := rule{strings.Join(when, " and "), a.Then}
+		if a.After != nil {
+			r.Then += " after " + duration(time.Duration(*a.After))
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 type header struct{ Name, Value string }
 
 func settingsOf(t *registry.Type) *settingsView {
-	v := &settingsView{View: t.View(), Target: t.RedactedTarget(), Jitter: !t.Retry.NoJitter, KeepCount: t.Retention.Count, Updated: t.UpdatedAt}
+	v := &settingsView{View: t.View(), Target: t.RedactedTarget(), Jitter: !t.Retry.NoJitter, KeepCount: t.Retention.Count, RateText: rateText(t.Rate), Rules: rulesOf(t.Answers), Updated: t.UpdatedAt}
 	for _, name := range slices.Sorted(maps.Keys(v.View.Headers)) {
 		v.Headers = append(v.Headers, header{name, v.View.Headers[name]})
 	}
@@ -84,7 +137,13 @@ func (u *UI) typePage(r *request) error {
 		if err := u.list(r, &v); err != nil {
 			return err
 		}
+		if v.Row.S.Dead > 0 {
+			if v.Failures, err = u.failures(r, v.Row.Name); err != nil {
+				return err
+			}
+		}
 	}
+	v.CanTry = u.canTry(r, v.Row.Name)
 	return u.render(r, fiber.StatusOK, "type", v.Row.Name, v)
 }
 
@@ -170,11 +229,15 @@ func (u *UI) list(r *request, v *typeView) error {
 		v.State = firstState(v.Row.S)
 	}
 	cursor := r.query("cursor")
-	page, err := u.in.Jobs(r.ctx, r.who, v.Row.Name, v.State, cursor, pageSize)
+	v.Filter = filter{Tag: strings.TrimSpace(r.query("tag"))}
+	if v.State == queue.Dead {
+		v.Filter.Fingerprint, v.Filter.Error = strings.TrimSpace(r.query("fingerprint")), strings.TrimSpace(r.query("error"))
+	}
+	page, err := u.jobs(r, v, cursor)
 	if err != nil {
 		return err
 	}
-	base := typeURL(v.Row.Name) + "?state=" + string(v.State)
+	base := typeURL(v.Row.Name) + "?" + v.Filter.values(v.State).Encode()
 	if cursor != "" {
 		v.First = base + "#jobs"
 	}
@@ -189,6 +252,17 @@ func (u *UI) list(r *request, v *typeView) error {
 		v.Tabs[i].Current = v.Tabs[i].State == v.State
 	}
 	return nil
+}
+
+// jobs returns a page of those in the state asked for that the filter lets through.
+func (u *UI) jobs(r *request, v *typeView, cursor string) (queue.Page, error) {
+	switch {
+	case v.State == queue.Dead && v.Filter.Any():
+		return u.in.DeadJobs(r.ctx, r.who, v.Row.Name, queue.DeadFilter{Fingerprint: v.Filter.Fingerprint, Error: v.Filter.Error, Tag: v.Filter.Tag}, cursor, pageSize)
+	case v.Filter.Tag != "":
+		return u.in.TaggedJobs(r.ctx, r.who, v.Row.Name, v.State, v.Filter.Tag, cursor, pageSize)
+	}
+	return u.in.Jobs(r.ctx, r.who, v.Row.Name, v.State, cursor, pageSize)
 }
 
 // firstState is the list one most likely came for: trouble, then work.
@@ -245,46 +319,4 @@ func (u *UI) setPaused(r *request, paused bool, code string) error {
 	u.counts.forget(name)
 	r.flash(code, 0)
 	return r.redirect(typeURL(name))
-}
-
-// confirmView asks before something is done to many jobs.
-type confirmView struct {
-	Type, Verb string
-	N          int
-}
-
-func (u *UI) confirmPage(verb string) handler {
-	return func(r *request) error {
-		name := r.typ()
-		if err := r.who.Require(auth.JobsWrite, name); err != nil {
-			return err
-		}
-		s, err := u.in.Stats(r.ctx, r.who, name)
-		if err != nil {
-			return err
-		}
-		title := map[string]string{"redrive": "Retry all dead jobs", "purge": "Delete all dead jobs"}[verb]
-		return u.render(r, fiber.StatusOK, "confirm", title, confirmView{name, verb, s.Dead})
-	}
-}
-
-func (u *UI) confirmed(verb string) handler {
-	return func(r *request) error {
-		name, n, err, code := r.typ(), 0, error(nil), "redriven"
-		if verb == "redrive" {
-			var redrive *queue.Redrive
-			if redrive, err = u.in.Redrive(r.ctx, r.who, name, queue.RedriveSpec{}); err == nil {
-				n = redrive.Count
-			}
-		} else {
-			code = "purged"
-			n, err = u.in.Purge(r.ctx, r.who, name, queue.Dead)
-		}
-		u.counts.forget(name)
-		if err != nil {
-			return err
-		}
-		r.flash(code, n)
-		return r.redirect(typeURL(name))
-	}
 }

@@ -15,9 +15,13 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/dispatch/webhook"
 	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/invalid"
+	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/registry"
 )
 
 // Verifier says who a token stands for; *auth.Verifier is one.
@@ -25,10 +29,17 @@ type Verifier interface {
 	Verify(ctx context.Context, token string) (*auth.Identity, error)
 }
 
+// Sender makes test deliveries; *webhook.Deliverer is one.
+type Sender interface {
+	Send(ctx context.Context, typ *registry.Type, lease *queue.Lease) (dispatch.Outcome, *webhook.Exchange)
+}
+
 // Options of a UI. Intake and Verifier are required.
 type Options struct {
 	Intake   *intake.Intake
 	Verifier Verifier
+	// Sender makes test deliveries. Default: none can be made here.
+	Sender Sender
 	// Version is shown at the foot of each page. Default: "dev".
 	Version string
 	// Logger hears of what went wrong on our side; never of tokens or data. Default: discard.
@@ -126,6 +137,18 @@ func (u *UI) Mount(app *fiber.App) {
 	g.Post("/types/:type/enqueue", u.action(u.enqueue))
 	g.Post("/types/:type/pause", u.action(u.pause))
 	g.Post("/types/:type/resume", u.action(u.resume))
+	g.Post("/types/:type/limits", u.action(u.setLimits))
+	g.Post("/types/:type/hold", u.action(u.hold))
+	g.Post("/types/:type/unhold", u.action(u.unhold))
+	g.Get("/types/:type/secrets", u.private(u.secretsPage))
+	g.Post("/types/:type/secrets", u.action(u.addSecret))
+	g.Post("/types/:type/secrets/delete", u.action(u.deleteSecret))
+	if u.opts.Sender != nil {
+		g.Get("/types/:type/test", u.private(u.trialPage))
+		g.Post("/types/:type/test", u.action(u.trial))
+	}
+	g.Get("/types/:type/handler", u.private(u.handlersPage))
+	g.Post("/types/:type/redrive/stop", u.action(u.stopRedrive))
 	for _, verb := range []string{"redrive", "purge"} {
 		g.Get("/types/:type/"+verb, u.private(u.confirmPage(verb)))
 		g.Post("/types/:type/"+verb, u.action(u.confirmed(verb)))
