@@ -30,7 +30,7 @@ const (
 // types are what is promised of the job types.
 func types() []verify.Type {
 	return []verify.Type{
-		{Name: typeWork, Concurrency: 12, MaxAttempts: 8},
+		{Name: typeWork, Concurrency: 24, MaxAttempts: 8},
 		{Name: typeSingle, Concurrency: 1, MaxAttempts: 8},
 		{Name: typeRated, Concurrency: 20, MaxAttempts: 8, Burst: 5, Interval: 40 * time.Millisecond},
 		{Name: typeTicks, Concurrency: 4, MaxAttempts: 8, Every: 500 * time.Millisecond},

@@ -50,7 +50,7 @@ func main() {
 	}
 	flag.DurationVar(&c.duration, "duration", 45*time.Second, "how long faults are made, in each scenario")
 	flag.DurationVar(&c.lease, "lease", 3*time.Second, "lease of the dispatchers")
-	flag.DurationVar(&c.pace, "pace", 40*time.Millisecond, "time between two pushes of a producer")
+	flag.DurationVar(&c.pace, "pace", 50*time.Millisecond, "time between two pushes of a producer")
 	flag.Uint64Var(&c.seed, "seed", 0, "of the faults and the jobs (default: random, and printed)")
 	flag.StringVar(&c.scenario, "scenario", strings.Join(names, ","), "which, separated by commas")
 	flag.StringVar(&c.keep, "keep", "", "folder to keep ledgers and logs in (default: they are kept of rounds that fail alone)")

@@ -17,5 +17,7 @@ func scenarios() []scenario {
 		{"everysec", "one Redis, appendfsync everysec: up to 3 s may be lost", openSingle("everysec"), append(all, powerCut())},
 		{"network", "each dispatcher reaches Redis by a line of its own, that is slow, cut, or loses one direction", openNetworked,
 			append(network(), killed(), rolled())},
+		{"sentinel", "a master, two replicas and three Sentinels: what a failover forgets may be lost", openSentinel, append(failovers(), killed(), rolled())},
+		{"cluster", "three masters with a replica each: likewise", openCluster, append(failovers(), planned(), killed(), rolled())},
 	}
 }

@@ -22,6 +22,8 @@ type ClusterServers struct {
 	// Nodes are the masters; the n-th holds the n-th third of the slots.
 	Nodes  []*Server
 	client *redis.ClusterClient
+	// replicas were added.
+	replicas []*Server
 }
 
 // StartCluster starts a cluster and waits until every node calls it ok. That
@@ -51,6 +53,42 @@ func StartCluster(opts Options) (*ClusterServers, error) {
 	return c, nil
 }
 
+// AddReplica adds a replica of the nth master and returns it once it has all of
+// the master's data. It is closed by Close.
+func (c *ClusterServers) AddReplica(n int, opts Options) (*Server, error) {
+	s, err := start(opts.Args, true)
+	if err != nil {
+		return nil, err
+	}
+	c.replicas = append(c.replicas, s)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*startTimeout)
+	defer cancel()
+	master := c.Nodes[n]
+	id, err := master.client.Do(ctx, "CLUSTER", "MYID").Text()
+	if err != nil {
+		return nil, err
+	}
+	bus, err := master.client.ConfigGet(ctx, "cluster-port").Result()
+	if err == nil {
+		err = s.client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", master.port, bus["cluster-port"]).Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	// It must hear of the master first.
+	for err = s.client.ClusterReplicate(ctx, id).Err(); err != nil && ctx.Err() == nil; err = s.client.ClusterReplicate(ctx, id).Err() {
+		time.Sleep(poll)
+	}
+	for err == nil {
+		var info string
+		if info, err = s.client.Info(ctx, "replication").Result(); strings.Contains(info, "master_link_status:up") {
+			return s, nil
+		}
+		time.Sleep(poll)
+	}
+	return nil, fmt.Errorf("replica %s of %s: %w", s.Addr(), master.Addr(), err)
+}
+
 // Addrs are the addresses of the nodes, in the order of Nodes.
 func (c *ClusterServers) Addrs() []string {
 	addrs := make([]string, len(c.Nodes))
@@ -69,7 +107,7 @@ func (c *ClusterServers) Close() error {
 	if c.client != nil {
 		errs = append(errs, c.client.Close())
 	}
-	for _, n := range c.Nodes {
+	for _, n := range append(c.replicas, c.Nodes...) {
 		if n != nil {
 			errs = append(errs, n.Close())
 		}
