@@ -1,7 +1,7 @@
 # DeeToo needs nothing but Go: `make run` runs it, `make test` tests it.
 GO ?= go
 
-.PHONY: run demo build test race lint fuzz bench chaos tools
+.PHONY: run demo build test race lint fuzz bench chaos sim tools
 
 # The dispatcher on the embedded store in ./data, for one machine.
 run:
@@ -19,11 +19,16 @@ build:
 # timer.maybeRunChan) when lanes select on timers in a synctest bubble under -race. make race tries.
 test: tools lint
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/dispatch$$')
-	$(GO) test -timeout 5m ./dispatch
+	$(GO) test -timeout 5m ./dispatch -args -dispatch.budget=20s
 	cd chaos && $(GO) vet -mod=mod ./... && $(GO) test -mod=mod ./...
 
 race:
 	$(GO) test -race -timeout 5m ./dispatch
+
+# Simulations with a thousand seeds; make test tries as many as it can in 20 s. SIM="-dispatch.seed=7" tries one.
+SIM ?= -dispatch.budget=1h
+sim:
+	$(GO) test -count=1 -v -timeout 1h -run TestRandomly ./dispatch $(SIM)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }

@@ -158,9 +158,12 @@ func (d *dispatcher) call(method, path string, in, out any) error {
 }
 
 // ready waits until it is.
-func (d *dispatcher) ready(within time.Duration) error {
-	for end := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
-		err := d.call("GET", "/readyz", nil, nil)
+func (d *dispatcher) ready() error { return d.insist("GET", "/readyz") }
+
+// insist makes a request again until it is answered with 2xx, for half a minute.
+func (d *dispatcher) insist(method, path string) error {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := d.call(method, path, nil, nil)
 		if err == nil || time.Now().After(end) {
 			return err
 		}

@@ -112,7 +112,7 @@ func openField(s scenario, c config, program, dir string) (f *field, err error) 
 		if err := d.start(); err != nil {
 			return f, err
 		}
-		if err := d.ready(30 * time.Second); err != nil {
+		if err := d.ready(); err != nil {
 			return f, err
 		}
 	}

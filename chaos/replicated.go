@@ -31,7 +31,7 @@ func (s *replicated) close() error   { return s.shut() }
 // safely is how a replicated Redis should be set up, with short times.
 func safely(more ...string) redistest.Options {
 	return redistest.Options{Args: append([]string{
-		"--appendonly", "yes", "--appendfsync", "everysec", "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2",
+		"--appendonly", "yes", "--appendfsync", "everysec", "--min-replicas-to-write", "1", "--min-replicas-max-lag", "5",
 		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
 	}, more...)}
 }

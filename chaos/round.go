@@ -54,7 +54,7 @@ func (s scenario) play(ctx context.Context, c config, program, dir string) (h *v
 func (f *field) quiesce(ctx context.Context) error {
 	h := &f.history
 	for _, d := range f.dispatchers {
-		if err := d.ready(30 * time.Second); err != nil {
+		if err := d.ready(); err != nil {
 			return fmt.Errorf("%s is not ready after the faults: %w", d.name, err)
 		}
 	}
@@ -71,7 +71,7 @@ func (f *field) quiesce(ctx context.Context) error {
 	d := f.dispatchers[0]
 	for _, t := range h.Types {
 		if t.Every > 0 {
-			if err := d.call("POST", "/v1/schedules/"+t.Name+"/pause", nil, nil); err != nil {
+			if err := d.insist("POST", "/v1/schedules/"+t.Name+"/pause"); err != nil {
 				return err
 			}
 		}

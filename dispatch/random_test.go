@@ -17,28 +17,34 @@ import (
 
 var (
 	randomSeed   = flag.Uint64("dispatch.seed", 0, "run TestRandomly with this seed only")
-	randomRounds = flag.Int("dispatch.rounds", 4, "seeds TestRandomly tries")
+	randomRounds = flag.Int("dispatch.rounds", 1000, "seeds TestRandomly tries at most")
+	randomBudget = flag.Duration("dispatch.budget", 8*time.Second, "how long TestRandomly goes on beginning with new seeds")
 )
 
 // TestRandomly has several dispatchers work through jobs of random fates while
-// requests and answers get lost, dispatchers stop, hang and die, types change
-// and jobs are cancelled. At the end every job must have ended, once, for a
+// requests and answers get lost, requests arrive late and overtake each other, dispatchers stop, hang and die, types change,
+// endpoints are held, jobs are cancelled, and the clock of Redis steps. At the end every job must have ended, once, for a
 // reason; and at no time may more attempts have been alive than the limit allows.
 func TestRandomly(t *testing.T) {
-	seeds := []uint64{*randomSeed}
-	if *randomSeed == 0 {
-		seeds = []uint64{1, 2}
-		for len(seeds) < *randomRounds {
-			seeds = append(seeds, rand.Uint64())
-		}
+	if *randomSeed != 0 {
+		randomly(t, *randomSeed)
+		return
 	}
-	for _, seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			simulate(t, func(w *world) { newChaos(w, seed).run() })
-			if t.Failed() {
-				t.Logf("again: go test ./dispatch -run TestRandomly -dispatch.seed=%d", seed)
-			}
-		})
+	base, end, tried := rand.Uint64()>>16, time.Now().Add(*randomBudget), 0
+	for ; tried < *randomRounds && time.Now().Before(end) && !t.Failed(); tried++ {
+		seed := base + uint64(tried)
+		if tried < 2 {
+			seed = uint64(tried + 1)
+		}
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { randomly(t, seed) })
+	}
+	t.Logf("%d seeds", tried)
+}
+
+func randomly(t *testing.T, seed uint64) {
+	simulate(t, func(w *world) { newChaos(w, seed).run() })
+	if t.Failed() {
+		t.Logf("again: go test ./dispatch -run TestRandomly -dispatch.seed=%d", seed)
 	}
 }
 
@@ -67,6 +73,8 @@ type chaos struct {
 	fatal  map[string]bool     // jobs that were told Dead
 	called map[string]bool     // jobs that were cancelled
 	peace  bool
+
+	steps bool // the clock of Redis does, and leases end early
 }
 
 func newChaos(w *world, seed uint64) *chaos {
@@ -98,7 +106,7 @@ func (c *chaos) begin(ctx context.Context, leases ...*queue.Lease) []int {
 	}
 	kept := c.alive[l.Type][:0]
 	for _, a := range c.alive[l.Type] {
-		if a.ctx.Err() == nil {
+		if a.ctx.Err() == nil && !c.steps {
 			if i := slices.IndexFunc(ids, func(id string) bool { return slices.Contains(a.ids, id) }); i >= 0 {
 				c.Errorf("two live attempts at job %s", ids[i])
 			}
@@ -227,7 +235,27 @@ func (c *chaos) unreliable() *node {
 		}
 		return fine
 	})
+	late := c.fate("late", len(c.nodes))
+	n.link.mu.Lock()
+	defer n.link.mu.Unlock()
+	n.link.lag = func() time.Duration {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.peace || late.IntN(100) >= 3 {
+			return 0
+		}
+		return time.Duration(late.IntN(8000)) * time.Millisecond
+	}
 	return n
+}
+
+// pushOnce pushes a job in a way that can be repeated.
+func (c *chaos) pushOnce(j queue.Job) {
+	c.Helper()
+	receipts, err := c.q.PushOnce(bg, queue.Once{Key: j.ID, Fingerprint: "same", TTL: 24 * time.Hour}, j)
+	if err != nil || receipts[0].Err != nil {
+		c.Fatal(err, receipts)
+	}
 }
 
 // kill cuts a dispatcher off for good, and leaves its deliverers hanging.
@@ -247,11 +275,21 @@ func (c *chaos) limit(typ string, limit int, paused bool) {
 
 func (c *chaos) run() {
 	types := []string{"a", "b", "c"}[:1+c.rng.IntN(3)]
+	c.steps = c.rng.IntN(8) == 0
 	for _, typ := range types {
 		c.newType(typ, 1, func(t *registry.Type) {
 			t.Timeout, t.Retry.MaxBackoff, t.Retry.NoJitter = 30*time.Second, 5*time.Second, false
 			if c.rng.IntN(2) == 0 {
 				t.Batch = registry.Batch{Size: 1 + c.rng.IntN(6), Wait: time.Duration(c.rng.IntN(1000)) * time.Millisecond, MaxBytes: 1 << 20}
+			}
+			if c.rng.IntN(4) == 0 {
+				t.Outage = &registry.Outage{Share: 0.3, Of: 10, Refused: 3, CanaryMin: time.Second, CanaryMax: 10 * time.Second}
+			}
+			if c.rng.IntN(4) == 0 {
+				t.Rate = registry.Rate{Limit: 5, Per: time.Second, Burst: 3}
+			}
+			if c.rng.IntN(4) == 0 {
+				t.Groups.Concurrency = 1 + c.rng.IntN(3)
 			}
 		})
 		c.limit(typ, 1+c.rng.IntN(10), false)
@@ -261,7 +299,7 @@ func (c *chaos) run() {
 		nodes = append(nodes, c.unreliable())
 	}
 	var pushed []queue.Job
-	for step := range 60 {
+	for step := range 4 + c.rng.IntN(30) {
 		time.Sleep(time.Duration(c.rng.IntN(2000)) * time.Millisecond)
 		typ := types[c.rng.IntN(len(types))]
 		switch p := c.rng.IntN(100); {
@@ -271,13 +309,20 @@ func (c *chaos) run() {
 				if c.rng.IntN(4) == 0 {
 					j.Delay = time.Duration(c.rng.IntN(10000)) * time.Millisecond
 				}
-				c.push(j)
+				if c.rng.IntN(3) == 0 {
+					j.Group = fmt.Sprint("g", c.rng.IntN(4))
+				}
+				c.pushOnce(j)
 				pushed = append(pushed, j)
 			}
 		case p < 70:
 			c.limit(typ, 1+c.rng.IntN(10), false)
 		case p < 75:
 			c.limit(typ, 1+c.rng.IntN(10), true)
+		case p < 80 && c.steps:
+			c.step.Add(int64(c.rng.IntN(60000)-30000) * int64(time.Millisecond))
+		case p < 78 && len(pushed) > 0:
+			c.pushOnce(pushed[c.rng.IntN(len(pushed))]) // its answer got lost: nothing may come of it
 		case p < 85 && len(pushed) > 0:
 			j := pushed[c.rng.IntN(len(pushed))]
 			c.mu.Lock()

@@ -8,16 +8,16 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 	"go.uber.org/goleak"
 
 	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/queue/embedded"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -29,10 +29,10 @@ var bg = context.Background()
 // left behind when it ends fails the test, as the bubble cannot end then.
 type world struct {
 	*testing.T
-	m       *miniredis.Miniredis
 	client  *redis.Client
 	q       *queue.Queue // of the producers; it never fails
 	nodes   []*node
+	step    atomic.Int64 // how far the clock of Redis is ahead of the others, in ns
 	mu      sync.Mutex
 	version int64
 	types   map[string]*registry.Type
@@ -42,31 +42,29 @@ type world struct {
 func simulate(t *testing.T, fn func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, m: miniredis.NewMiniRedis(), types: map[string]*registry.Type{}}
-		w.m.ClockTTL(true)
-		w.client = w.newClient()
+		w := &world{T: t, types: map[string]*registry.Type{}}
+		engine, closeEngine, err := embedded.Memory(func() time.Time { return time.Now().Add(time.Duration(w.step.Load())) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.client = engine.(*redis.Client)
 		w.q = w.newQueue(w.client, "producer")
 		defer func() {
 			for _, n := range w.nodes {
 				n.end()
 			}
-			if err := w.client.Close(); err != nil {
+			if err := closeEngine(); err != nil {
 				t.Error(err)
 			}
-			w.m.Close()
 		}()
 		fn(w)
 	})
 }
 
+// newClient is another client of the same Redis.
 func (w *world) newClient() *redis.Client {
-	return redis.NewClient(&redis.Options{
-		Protocol:                 2,
-		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return w.m.Dial() },
-		ContextTimeoutEnabled:    true,
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	o := *w.client.Options()
+	return w.mutated(redis.NewClient(&o))
 }
 
 func (w *world) newQueue(c *redis.Client, consumer string) *queue.Queue {
@@ -106,7 +104,18 @@ type link struct {
 	*queue.Queue
 	mu                  sync.Mutex
 	fault               func(op string) fault
+	lag                 func() time.Duration
 	exchanges, renewals int
+}
+
+// late is how long the next request takes to arrive.
+func (l *link) late() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lag == nil {
+		return 0
+	}
+	return l.lag()
 }
 
 var errLink = fmt.Errorf("%w: the line is cut", queue.ErrUnavailable)
@@ -190,8 +199,14 @@ type node struct {
 // node starts a dispatcher of all types; change may alter its options.
 func (w *world) node(d Deliverer, change ...func(*Options)) *node {
 	w.Helper()
-	client := w.newClient()
-	n := &node{w: w, client: client, link: &link{Queue: w.newQueue(client, fmt.Sprintf("node%d", len(w.nodes)))}, deaf: make(chan struct{})}
+	n := &node{w: w, link: &link{}, deaf: make(chan struct{})}
+	n.client = w.newClient()
+	dial := n.client.Options().Dialer
+	n.client.Options().Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		return newSlowConn(c, n.link.late), err
+	}
+	n.link.Queue = w.newQueue(n.client, fmt.Sprintf("node%d", len(w.nodes)))
 	opts := Options{
 		Queue: n.link, Deliverer: d, Logger: slog.New(slog.NewTextHandler(w, nil)),
 		Pause: func(_ context.Context, typ, reason string) error {
