@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -252,24 +253,40 @@ func readCommand(r *bufio.Reader) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		b := make([]byte, size+2)
-		if _, err := io.ReadFull(r, b); err != nil {
+		if args[i], err = readBulk(r, size); err != nil {
 			return nil, err
 		}
-		args[i] = string(b[:size])
 	}
 	return args, nil
 }
 
+// readBulk reads a string of a length, and the end of line behind it.
+func readBulk(r *bufio.Reader, size int) (string, error) {
+	if size+2 <= r.Size() {
+		b, err := r.Peek(size + 2)
+		if err != nil {
+			return "", err
+		}
+		text := string(b[:size])
+		_, err = r.Discard(size + 2)
+		return text, err
+	}
+	b := make([]byte, size+2)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return "", err
+	}
+	return string(b[:size]), nil
+}
+
 func readLength(r *bufio.Reader, kind byte) (int, error) {
-	line, err := r.ReadString('\n')
+	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
 	if line[0] != kind {
 		return 0, fmt.Errorf("%q where %c was expected", line, kind)
 	}
-	n, err := strconv.Atoi(strings.TrimSuffix(line[1:], "\r\n"))
+	n, err := strconv.Atoi(string(bytes.TrimSuffix(line[1:], []byte("\r\n"))))
 	if err != nil || n < 0 || n > 1<<30 {
 		return 0, fmt.Errorf("a length of %q", line)
 	}

@@ -16,7 +16,8 @@ type journal struct {
 	id  storeID
 
 	mu       sync.Mutex
-	changed  sync.Cond // of anything below
+	changed  sync.Cond // of anything below; the committer waits for it
+	durable  sync.Cond // of synced and err
 	pending  []byte    // a frame that is being filled
 	next     uint64    // sequence of the next record
 	synced   uint64    // last record that is durable
@@ -37,7 +38,7 @@ func openJournal(fs filesystem, dir string, id storeID, f file, next uint64) *jo
 		fs: fs, dir: dir, id: id, file: f, next: next, synced: next - 1,
 		pending: beginFrame(nil), failed: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	j.changed.L = &j.mu
+	j.changed.L, j.durable.L = &j.mu, &j.mu
 	return j
 }
 
@@ -51,7 +52,7 @@ func (j *journal) append(at time.Time, effects int, commands []byte) uint64 {
 	j.effects += int64(effects)
 	seq := j.next
 	j.next++
-	j.changed.Broadcast()
+	j.changed.Signal()
 	return seq
 }
 
@@ -70,7 +71,7 @@ func (j *journal) wait(seq uint64) error {
 		if j.err != nil {
 			return j.err
 		}
-		j.changed.Wait()
+		j.durable.Wait()
 	}
 	return nil
 }
@@ -100,6 +101,7 @@ func (j *journal) run() {
 			j.changed.Wait()
 		}
 		if j.stopping && (len(j.pending) == frameSize || j.err != nil) {
+			j.durable.Broadcast()
 			j.mu.Unlock()
 			return
 		}
@@ -116,7 +118,7 @@ func (j *journal) run() {
 		} else {
 			j.fail(err)
 		}
-		j.changed.Broadcast()
+		j.durable.Broadcast()
 		j.mu.Unlock()
 	}
 }
@@ -133,6 +135,7 @@ func (j *journal) commit(frame []byte, seq uint64) error {
 }
 
 func (j *journal) fail(err error) {
+	j.durable.Broadcast()
 	j.err = fmt.Errorf("the embedded store cannot write to its folder and tries again every second: %w", err)
 	select {
 	case j.failed <- struct{}{}:
@@ -179,6 +182,7 @@ func (j *journal) replace(f file, last uint64) {
 	j.pending = beginFrame(j.pending)
 	j.written, j.effects = 0, 0
 	j.changed.Broadcast()
+	j.durable.Broadcast()
 }
 
 // stop makes everything durable and closes the segment with an empty frame.

@@ -12,6 +12,9 @@ import (
 // given up, in bytes. Only a subscriber that stopped reading gets there.
 const maxBacklog = 256 << 20
 
+// keptStream is how much of a stream's buffer is kept for next time, in bytes.
+const keptStream = 32 << 10
+
 // pipe returns the two ends of a connection in memory. Unlike [net.Pipe] it
 // buffers: a client may write a whole pipeline before it reads an answer.
 func pipe() (net.Conn, net.Conn) {
@@ -23,7 +26,8 @@ func pipe() (net.Conn, net.Conn) {
 type stream struct {
 	mu       sync.Mutex
 	changed  sync.Cond
-	data     []byte
+	data     []byte // unread
+	buffer   []byte // what data is a part of
 	closed   bool
 	deadline time.Time
 	timer    *time.Timer
@@ -53,7 +57,10 @@ func (p *pipeEnd) Read(b []byte) (int, error) {
 	n := copy(b, s.data)
 	s.data = s.data[n:]
 	if len(s.data) == 0 {
-		s.data = nil
+		if cap(s.buffer) > keptStream {
+			s.buffer = nil
+		}
+		s.data = s.buffer[:0]
 	}
 	return n, nil
 }
@@ -65,7 +72,13 @@ func (p *pipeEnd) Write(b []byte) (int, error) {
 	if s.closed || len(s.data)+len(b) > maxBacklog && len(s.data) > 0 {
 		return 0, io.ErrClosedPipe
 	}
-	s.data = append(s.data, b...)
+	if len(s.data) == 0 {
+		s.buffer = append(s.buffer[:0], b...)
+		s.data = s.buffer
+	} else {
+		s.data = append(s.data, b...)
+		s.buffer = s.data
+	}
 	s.changed.Broadcast()
 	return len(b), nil
 }

@@ -227,7 +227,10 @@ func newAccess(e *engine) *access {
 			return a.dial(), nil
 		},
 		// One connection a waiting command: the more wait, the more one fsync serves.
-		PoolSize:                 256,
+		PoolSize: 256,
+		// Each connection has both; what is longer goes past them.
+		ReadBufferSize:           8 << 10,
+		WriteBufferSize:          8 << 10,
 		MaxRetries:               -1, // an answer is an answer
 		ReadTimeout:              -1, // the disk may take its time; the caller's context decides
 		WriteTimeout:             -1,
