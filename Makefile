@@ -14,12 +14,30 @@ demo:
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dispatcher ./cmd/dispatcher
 
+# The program as it is released, for every platform, in dist/. "make test" only checks that it would compile.
+cross:
+	@for platform in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
+	  out=dist/dispatcher_$${platform%/*}_$${platform#*/}; case $$platform in windows/*) out=$$out.exe;; esac; echo $$out; \
+	  CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -trimpath -buildvcs=true -ldflags="-s -w" -o $$out ./cmd/dispatcher || exit 1; \
+	done
+
+# The image, by docker or podman: make image IMAGE=registry.example.org/dispatcher:1.2.3
+IMAGE ?= dispatcher
+image:
+	$$(command -v docker || command -v podman) build -f Containerfile -t $(IMAGE) .
+
+# What is in the program, by the build info in it, as CycloneDX: make build sbom
+sbom:
+	$(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -output bin/dispatcher.cdx.json bin/dispatcher
+
 # Installs what the tests need, then runs all of them.
 # dispatch runs without -race there: in Go 1.26.8 the runtime itself crashes now and then (SIGSEGV in
 # timer.maybeRunChan) when lanes select on timers in a synctest bubble under -race. make race tries.
 test: tools lint
-	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/dispatch$$')
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/dispatch$$\|/internal/platforms$$')
 	$(GO) test -timeout 5m ./dispatch -args -dispatch.budget=20s
+	$(GO) test -count=1 -timeout 5m ./internal/platforms # the cache does not see what it looks at
+	cd charts/test && $(GO) test -count=1 . # nor that the chart has changed
 	cd chaos && $(GO) vet -mod=mod ./... && $(GO) test -mod=mod ./...
 
 race:
