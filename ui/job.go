@@ -32,12 +32,7 @@ type attempt struct {
 }
 
 // StateWord is the state as people say it.
-func (v jobView) StateWord() string {
-	if v.State == queue.Active {
-		return "running"
-	}
-	return string(v.State)
-}
+func (v jobView) StateWord() string { return stateWord(v.State) }
 
 // jobVerbs are what can be done with a job in a state.
 func jobVerbs(s queue.State) []string {

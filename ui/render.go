@@ -27,7 +27,7 @@ func parsePages(a *assets) (pages, error) {
 		return nil, err
 	}
 	p := pages{}
-	for _, name := range []string{"login", "bounce", "overview", "type", "typeform", "secret", "enqueue", "confirm", "job", "error", "secrets", "trial", "handlers"} {
+	for _, name := range []string{"login", "bounce", "overview", "type", "typeform", "secret", "enqueue", "confirm", "job", "error", "secrets", "trial", "handlers", "bulk"} {
 		t, err := base.Clone()
 		if err != nil {
 			return nil, err
@@ -152,6 +152,8 @@ func takeFlash(c *fiber.Ctx) string {
 		return "Enqueued. A job of that ID existed and was replaced."
 	case "redriven":
 		return count2(n, "dead job waits again.", "dead jobs wait again.")
+	case "bulk":
+		return count2(n, "job. Those that had moved on were passed over.", "jobs. Those that had moved on were passed over.")
 	case "limits":
 		return "In force from the next job on, in every dispatcher."
 	case "holding":

@@ -41,27 +41,13 @@ type typeView struct {
 	// Failures are nil if there are none, and no redrives, or the caller may not see jobs.
 	Failures *failuresView
 	CanTry   bool
-	Filter   filter
+	// Verbs are what can be done with the jobs listed, and AllURL leads to the page that does it to all that match.
+	Verbs  []bulkVerb
+	AllURL string
+	Filter filter
 }
 
-// filter narrows a list of jobs.
-type filter struct {
-	Fingerprint, Error, Tag string
-}
-
-// Any reports whether it does.
-func (f filter) Any() bool { return f != filter{} }
-
-// values are its parameters in an address.
-func (f filter) values(state queue.State) url.Values {
-	v := url.Values{"state": {string(state)}}
-	for name, value := range map[string]string{"fingerprint": f.Fingerprint, "error": f.Error, "tag": f.Tag} {
-		if value != "" {
-			v.Set(name, value)
-		}
-	}
-	return v
-}
+type bulkVerb struct{ Verb, Label string }
 
 type tab struct {
 	State   queue.State
@@ -229,11 +215,10 @@ func (u *UI) list(r *request, v *typeView) error {
 		v.State = firstState(v.Row.S)
 	}
 	cursor := r.query("cursor")
-	v.Filter = filter{Tag: strings.TrimSpace(r.query("tag"))}
-	if v.State == queue.Dead {
-		v.Filter.Fingerprint, v.Filter.Error = strings.TrimSpace(r.query("fingerprint")), strings.TrimSpace(r.query("error"))
-	}
-	page, err := u.jobs(r, v, cursor)
+	args := maps.Clone(r.args)
+	args.Set("state", string(v.State))
+	v.Filter = filterOf(args)
+	page, err := u.matching(r.ctx, r.who, v.Row.Name, v.State, v.Filter, cursor, pageSize)
 	if err != nil {
 		return err
 	}
@@ -248,21 +233,18 @@ func (u *UI) list(r *request, v *typeView) error {
 	for _, j := range page.Jobs {
 		v.Jobs = append(v.Jobs, listed{j, timeOf(&j)})
 	}
+	if v.CanWrite {
+		for _, verb := range bulkVerbs(v.State) {
+			v.Verbs = append(v.Verbs, bulkVerb{verb, verbLabel(verb, v.State)})
+		}
+		if len(v.Jobs) > 0 || v.Next != "" {
+			v.AllURL = typeURL(v.Row.Name) + "/bulk?" + v.Filter.values(v.State).Encode()
+		}
+	}
 	for i := range v.Tabs {
 		v.Tabs[i].Current = v.Tabs[i].State == v.State
 	}
 	return nil
-}
-
-// jobs returns a page of those in the state asked for that the filter lets through.
-func (u *UI) jobs(r *request, v *typeView, cursor string) (queue.Page, error) {
-	switch {
-	case v.State == queue.Dead && v.Filter.Any():
-		return u.in.DeadJobs(r.ctx, r.who, v.Row.Name, queue.DeadFilter{Fingerprint: v.Filter.Fingerprint, Error: v.Filter.Error, Tag: v.Filter.Tag}, cursor, pageSize)
-	case v.Filter.Tag != "":
-		return u.in.TaggedJobs(r.ctx, r.who, v.Row.Name, v.State, v.Filter.Tag, cursor, pageSize)
-	}
-	return u.in.Jobs(r.ctx, r.who, v.Row.Name, v.State, cursor, pageSize)
 }
 
 // firstState is the list one most likely came for: trouble, then work.
@@ -281,6 +263,14 @@ func firstState(s queue.Stats) queue.State {
 	default:
 		return queue.Waiting
 	}
+}
+
+// stateWord is a state as people say it.
+func stateWord(s queue.State) string {
+	if s == queue.Active {
+		return "running"
+	}
+	return string(s)
 }
 
 func timeHead(s queue.State) string {

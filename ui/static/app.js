@@ -153,10 +153,19 @@
       case "/": { const f = $("[role=search] input"); if (f) { e.preventDefault(); f.focus(); f.select(); } break; }
       case "j": walk(1); break;
       case "k": walk(-1); break;
+      case "x": { const row = document.activeElement.closest("tr"), t = row && $(".tick", row); if (t) t.checked = !t.checked; break; }
       case "?": if (keys) keys.showModal(); break;
     }
   });
   for (const b of $$("[data-keys]")) b.addEventListener("click", () => keys.showModal());
+
+  // ---- many jobs at once
+  document.documentElement.classList.add("scripts");
+  document.addEventListener("change", (e) => {
+    if (e.target.matches("[data-all]")) for (const t of $$(".tick")) t.checked = e.target.checked;
+  });
+  const auto = $("form[data-auto]");
+  if (auto) setTimeout(() => auto.submit(), 300);
 
   listen();
 })();
