@@ -77,13 +77,14 @@ func run(c config) error {
 		}
 		chosen = append(chosen, scenarios()[i])
 	}
-	dir, err := os.MkdirTemp("", "deetoo-chaos-")
+	dir, err := c.keep, error(nil)
+	if dir == "" {
+		dir, err = os.MkdirTemp("", "deetoo-chaos-")
+	} else {
+		err = os.MkdirAll(dir, 0o700)
+	}
 	if err != nil {
 		return err
-	}
-	if c.keep != "" {
-		_ = os.Remove(dir)
-		dir = c.keep
 	}
 	program, err := build(dir)
 	if err != nil {

@@ -20,8 +20,10 @@ type replicated struct {
 	where string // its URL
 	nodes []*redistest.Server
 	group []int // the shard of each node
-	busy  sync.Mutex
-	shut  func() error
+	// sentinels, if there are any, must agree with the nodes.
+	sentinels []*redistest.Server
+	busy      sync.Mutex
+	shut      func() error
 }
 
 func (s *replicated) url(int) string { return s.where }
@@ -36,14 +38,15 @@ func safely(more ...string) redistest.Options {
 	}, more...)}
 }
 
+// masterName is what Sentinels call the master.
+const masterName = "chaos"
+
 // openSentinel starts a master, two replicas and three Sentinels.
 func openSentinel() (store, error) {
-	const name = "chaos"
-	var sentinels []*redistest.Server
 	s := &replicated{kind: "Sentinel"}
 	s.shut = func() error {
 		var errs []error
-		for _, n := range append(sentinels, s.nodes...) {
+		for _, n := range append(s.sentinels, s.nodes...) {
 			errs = append(errs, n.Close())
 		}
 		return errors.Join(errs...)
@@ -59,17 +62,17 @@ func openSentinel() (store, error) {
 	}
 	var addrs []string
 	for range 3 {
-		n, err := redistest.StartSentinel(name, s.nodes[0])
+		n, err := redistest.StartSentinel(masterName, s.nodes[0])
 		if err != nil {
 			return s, err
 		}
-		sentinels, addrs = append(sentinels, n), append(addrs, n.Addr())
+		s.sentinels, addrs = append(s.sentinels, n), append(addrs, n.Addr())
 	}
-	s.where = "redis+sentinel://" + strings.Join(addrs, ",") + "/" + name
+	s.where = "redis+sentinel://" + strings.Join(addrs, ",") + "/" + masterName
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		known := 0
-		for _, n := range sentinels {
-			m, err := n.Client().Do(context.Background(), "SENTINEL", "MASTER", name).Result()
+		for _, n := range s.sentinels {
+			m, err := n.Client().Do(context.Background(), "SENTINEL", "MASTER", masterName).Result()
 			if err == nil {
 				text := fmt.Sprint(m)
 				if strings.Contains(text, "num-slaves:2") && strings.Contains(text, "num-other-sentinels:2") {
@@ -77,7 +80,7 @@ func openSentinel() (store, error) {
 				}
 			}
 		}
-		if known == len(sentinels) {
+		if known == len(s.sentinels) {
 			return s, s.settled(30 * time.Second)
 		}
 	}
@@ -126,6 +129,12 @@ func (s *replicated) masters() []*redistest.Server {
 	}
 	for _, n := range all {
 		if n == nil {
+			return nil
+		}
+	}
+	for _, n := range s.sentinels {
+		addr, err := n.Client().Do(context.Background(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", masterName).StringSlice()
+		if err != nil || strings.Join(addr, ":") != all[0].Addr() {
 			return nil
 		}
 	}

@@ -11,6 +11,7 @@ func scenarios() []scenario {
 	all := []kind{killed(), asleep(), rolled(), redisKilled(), redisAway(), redisRestarted(), redisStalled(), redisHung(), scriptsFlushed(), redisFull()}
 	return []scenario{
 		{"rolling", "SIGTERM under load: nothing runs twice", openSingle("everysec"), []kind{rolled()}},
+		{"kills", "kill -9 of dispatchers: their jobs run elsewhere when the leases end", openSingle("everysec"), []kind{killed()}},
 		{"stall", "Redis stalls, or is restarted, for less than half a lease: nothing runs twice", openSingle("always"),
 			[]kind{redisStalled(), redisRestarted(), redisKilled(), scriptsFlushed(), redisFull()}},
 		{"always", "one Redis, appendfsync always: nothing answered is lost", openSingle("always"), append(all, powerCut())},
