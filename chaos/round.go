@@ -37,7 +37,7 @@ func (s scenario) play(ctx context.Context, c config, program, dir string) (h *v
 		return nil, err
 	}
 	if err := f.quiesce(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(append(f.troubles, err)...)
 	}
 	stop()
 	wg.Wait()
