@@ -260,7 +260,15 @@ func (q *Queue) sendPush(ctx context.Context, typ, request string, ttl time.Dura
 	args := make([]any, 0, 5+len(jobs))
 	args = append(args, q.wakeChannel(), typ, ttl.Milliseconds(), wakeInterval.Milliseconds(), note)
 	args = append(args, jobs...)
-	v, err := q.run(ctx, q.scripts.push, q.typeKeys(typ, request), args)
+	keys := q.typeKeys(typ, request)
+	script := q.scripts.push
+	if allNew(jobs) {
+		script = q.scripts.pushNew
+	}
+	v, err := q.run(ctx, script, keys, args)
+	if v == "" { // they may be there already
+		v, err = q.run(ctx, q.scripts.push, keys, args)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -269,6 +277,16 @@ func (q *Queue) sendPush(ctx context.Context, typ, request string, ttl time.Dura
 		return "", fmt.Errorf("push: unexpected answer %v", v)
 	}
 	return answer, nil
+}
+
+// allNew reports whether jobs, as appendJob describes them, all have fresh IDs and no options.
+func allNew(jobs []any) bool {
+	for i := 0; i < len(jobs); i += argsPerJob {
+		if body := jobs[i+4].([]byte); jobs[i+1].(string) != "1" || body[0] != '\n' {
+			return false
+		}
+	}
+	return true
 }
 
 // decodePush reads the script's answer to n jobs; id is the ID of each.

@@ -13,7 +13,8 @@ var luaFiles embed.FS
 
 // scripts holds one loaded script per operation.
 type scripts struct {
-	push, exchange, renew, configure        *redis.Script
+	push, pushNew, exchange                 *redis.Script
+	renew, configure                        *redis.Script
 	grouplist                               *redis.Script
 	cancel, requeue, redrive, purge, remove *redis.Script
 	get, list, stats, destroy               *redis.Script
@@ -35,7 +36,8 @@ func loadScripts(headers bool) (*scripts, error) {
 	needs := map[string][]string{
 		"exchange":     {"unique", "after", "expiry", "graves", "canary", "conclusion", "batch", "outage", "adaptive"},
 		"conclude":     {"unique", "after", "expiry", "graves", "canary", "conclusion", "batch", "outage"},
-		"push":         {"unique", "graves", "after"},
+		"push":         {"unique", "graves", "after", "pushed"},
+		"pushnew":      {"pushed"},
 		"cancel":       {"unique", "after"},
 		"requeue":      {"unique", "graves"},
 		"redrive":      {"unique", "graves", "canary", "redrives"},
@@ -54,7 +56,7 @@ func loadScripts(headers bool) (*scripts, error) {
 	}
 	s := &scripts{}
 	for name, script := range map[string]**redis.Script{
-		"push": &s.push, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
+		"push": &s.push, "pushnew": &s.pushNew, "exchange": &s.exchange, "renew": &s.renew, "configure": &s.configure,
 		"grouplist": &s.grouplist,
 		"cancel":    &s.cancel, "requeue": &s.requeue, "redrive": &s.redrive, "purge": &s.purge, "remove": &s.remove,
 		"get": &s.get, "list": &s.list, "stats": &s.stats, "destroy": &s.destroy,
@@ -62,7 +64,7 @@ func loadScripts(headers bool) (*scripts, error) {
 		"outbox": &s.outbox, "redrivestart": &s.redriveStart, "redrivestop": &s.redriveStop, "why": &s.why,
 	} {
 		header := ""
-		if headers && name != "push" {
+		if headers && name != "push" && name != "pushnew" {
 			header = "#!lua flags=allow-oom\n"
 		}
 		// Prelude, parts and script are functions one in the other, not one after the other: Lua searches all
@@ -98,7 +100,7 @@ func waitingParts(script string) []string {
 	switch script {
 	case "exchange":
 		return []string{"rate", "groups", "turns"}
-	case "get", "renew", "remove", "report", "deadgroups", "hold":
+	case "get", "renew", "pushnew", "remove", "report", "deadgroups", "hold":
 		return nil
 	}
 	return []string{"rate", "groups"}

@@ -70,9 +70,11 @@ func gated(t *testing.T, test func(t *testing.T, q *Queue, g *gate)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The script is loaded, so that each push is one call.
-		if _, err := q.Push(t.Context(), Job{Type: "warm"}); err != nil {
-			t.Fatal(err)
+		// The scripts are loaded, so that each push is one call.
+		for _, id := range []string{"", "given"} {
+			if _, err := q.Push(t.Context(), Job{Type: "warm", ID: id}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		g := &gate{opened: make(chan struct{})}
 		client.AddHook(g)

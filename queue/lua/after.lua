@@ -24,7 +24,7 @@ local After = lazy(function(After)
     local key = int(now) .. '-' .. int(call('HINCRBY', CONTROL, 'endings', 1))
     call('HSET', After.ENDINGS, key, id .. ' ' .. state .. ' ' .. enqueued .. ' ' .. int(failed) .. ' ' .. int(now) .. '\n' .. options .. '\n' .. what)
     call('ZADD', After.OUTBOX, int(now), key)
-    call('HSET', CONTROL, 'outbox', int(now))
+    call('HSET', CONTROL, 'outbox', int(now), 'rare', '1')
     outbox_filled = true
   end
 end)

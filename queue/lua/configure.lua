@@ -17,6 +17,13 @@ for i = 4, #ARGV, 2 do
   end
 end
 call('HSET', CONTROL, unpack(set))
+-- Asked of all, so that what an earlier release left is found, too.
+for _, value in ipairs(call('HMGET', CONTROL, 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox', 'redrive', 'canaries', 'rate', 'groups')) do
+  if value then
+    call('HSET', CONTROL, 'rare', '1')
+    break
+  end
+end
 local after = call('HMGET', CONTROL, 'rate', 'groups')
 Rate.changed(before[1], after[1])
 Group.changed(before[2], after[2])

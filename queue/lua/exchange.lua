@@ -18,23 +18,26 @@ local lease, want, max_lost = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARG
 local FIRST, PER = 6, 6
 local now, us = clock()
 local now_text = int(now)
-local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox', 'redrive', 'canaries', 'rate', 'groups')
+local settings = call('HMGET', CONTROL, 'limit', 'paused', 'keep', 'age', 'due', 'hold', 'turn', 'rare')
 local limit, paused = tonumber(settings[1] or 0), settings[2] == '1'
 local keep, age = tonumber(settings[3] or 1000), tonumber(settings[4] or 86400000)
 local due, hold, turn = settings[5], tonumber(settings[6] or 0), tonumber(settings[7] or 0)
-local batched = settings[8]
-if batched then Batch.begin() end
-local expiring, expired = settings[12], 0
-local rate = settings[16] and Rate.of(settings[16])
-local tat = rate and Rate.tat(call('HGET', CONTROL, 'tat'), us)
-local limits = settings[17] and Group.limits(settings[17])
-
-if settings[9] or settings[10] or settings[11] then
-  Outage.begin(settings[9], settings[10])
-  Adaptive.begin(settings[11], limit, batched)
+-- What follows few types have: see rare in the prelude.
+local batched, expiring, outbox, redrive, canaries, rate, tat, limits, watched
+local expired = 0
+if settings[8] then
+  local r = call('HMGET', CONTROL, 'batched', 'outage', 'held', 'adaptive', 'expiring', 'outbox', 'redrive', 'canaries', 'rate', 'groups')
+  batched, expiring, outbox, redrive, canaries = r[1], r[5], tonumber(r[6] or ''), tonumber(r[7] or ''), r[8]
+  if batched then Batch.begin() end
+  rate = r[9] and Rate.of(r[9])
+  tat = rate and Rate.tat(call('HGET', CONTROL, 'tat'), us)
+  limits = r[10] and Group.limits(r[10])
+  if r[2] or r[3] or r[4] then
+    Outage.begin(r[2], r[3])
+    Adaptive.begin(r[4], limit, batched)
+  end
+  watched = outage or adaptive
 end
-local watched = outage or adaptive -- most types are not
-local redrive, canaries = tonumber(settings[14] or ''), settings[15] -- see redrives.lua; few types have any
 local step = false -- of the redrives: this consumer is to make the next
 
 local stale, taken = {}, {}
@@ -75,7 +78,8 @@ local function settle()
   local tokens = {} -- of the leases that ended, if any may be of a batch
   local ordinary = not (batched or canaries)
   -- Most settlements are like the one before in how the attempt ended, and in when it began: read once.
-  local how, verdict, unsure, delay, status, pause, rest, started, marks, ending
+  local how, verdict, unsure, delay, status, pause, rest, started, marks, ending, success
+  local n = 0 -- of ended_ids
   for i = 1, count do
     local at = FIRST + (i - 1) * PER
     local id, token, held, rec = ids[i], ARGV[at + 1], leases[i], recs[i]
@@ -92,31 +96,34 @@ local function settle()
         rest, ending = more, nil
         started, marks = string.match(rest, '^(%d+) %S+(.*)$')
       end
-      ending = ending or ' ' .. started .. ' ' .. now_text .. ' ' .. status
-      local body = rec and string.find(rec, '\n', 1, true)
-      local q, _, _, _, failures, after_failed, losses, after_lost = string.byte(rec or '', 1, 8)
-      if ordinary and verdict == 'd' and not unsure and pause == 0 and marks == '' and body and string.byte(rec, body + 1) == 10
-        and q == 113 and after_lost == 32 and after_failed == 32 and failures > 47 and failures < 57 then
-        -- A job without options, having failed and been lost fewer than nine times, has succeeded: what most
-        -- settlements say. It is what the general case below would do, without taking the record apart.
+      if not ending then
+        ending = ' ' .. started .. ' ' .. now_text .. ' ' .. status
+        success = ordinary and verdict == 'd' and not unsure and pause == 0 and marks == '' and 's%11 0%2' .. ending .. '\n\n'
+      end
+      local new, first = nil, 0
+      if success and rec then new, first = string.gsub(rec, '^q([1-5]%S )0 0( %d+ %d+)\n\n', success, 1) end
+      if first == 1 then
+        -- The first attempt at a job without options has succeeded: what most settlements say. It is what
+        -- the general case below would do, without taking the record apart.
         settled[id] = true
-        ended_ids[#ended_ids + 1] = id
+        n = n + 1
+        ended_ids[n] = id
         if watched then tell(at, started, pause) end
         jobs[#jobs + 1] = id
-        jobs[#jobs + 1] = 's' .. string.sub(rec, 2, 4) .. string.char(failures + 1) .. string.sub(rec, 6, body - 1) .. ending .. string.sub(rec, body)
+        jobs[#jobs + 1] = new
         finished[#finished + 1] = id .. ' ' .. now_text
         if ARGV[at + 4] ~= '' then
           results[#results + 1] = id
           results[#results + 1] = ARGV[at + 4]
         end
-        if ARGV[at + 3] ~= '' and (failures > 48 or losses > 48) then remember(id, ARGV[at + 3]) end
       else
         local s, p, b, failed, lost, e, w, tail
         if rec then s, p, b, failed, lost, e, w, tail = parse(rec) end
         if not s then
           -- No record, or one damaged meanwhile, which is left for fsck to report.
           stale[#stale + 1] = id
-          ended_ids[#ended_ids + 1] = id
+          n = n + 1
+          ended_ids[n] = id
           if batched then tokens[#tokens + 1] = token end
           if marks ~= '' then freed[#freed + 1] = Group.held(held) end
         elseif verdict == 'h' then
@@ -128,16 +135,18 @@ local function settle()
           call('HSET', LEASES, id, string.match(held, '^%S+ %d+ %S+') .. (g and ' g' .. g or '') .. ' h' .. int(delay) .. (cancelling(held) and ' c' or ''))
         else
           settled[id] = true
-          ended_ids[#ended_ids + 1] = id
+          n = n + 1
+          ended_ids[n] = id
           if batched then tokens[#tokens + 1] = token end
           if marks ~= '' then freed[#freed + 1] = Group.held(held) end
           local cancel = verdict ~= 'd' and cancelling(held)
           local line, verdict = ARGV[at + 3], verdict
+          new = nil
           local free = watched and tell(at, started, pause)
           if cancel or (verdict ~= 'r' and verdict ~= 'x') then free = nil end
           if free then verdict = 'l' end
           if verdict == 'r' or verdict == 'x' or verdict == 'd' then failed = failed + 1 end
-          local new, over
+          local over
           local was = tail
           tail = doubt(tail, unsure)
           if verdict == 'd' or cancel then
@@ -189,7 +198,7 @@ local function settle()
       end
     end
   end
-  if #ended_ids > 0 then
+  if n > 0 then
     call('ZREM', ACTIVE, unpack(ended_ids))
     call('HDEL', LEASES, unpack(ended_ids))
     if batched then Batch.left(tokens) end
@@ -469,7 +478,7 @@ elseif grouped > 0 and not paused and idle then
 end
 if cut and waiting > 0 then next_at = now end
 -- What a relay has taken and not relayed by then is to be seen then.
-local outbox = outbox_filled and now or tonumber(settings[13])
+if outbox_filled then outbox = now end
 if outbox and outbox > now and (not next_at or outbox < next_at) then next_at = outbox end
 
 -- A repeated request's leases began with the first; those that have ended since are left out.

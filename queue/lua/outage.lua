@@ -37,7 +37,7 @@ local Outage = lazy(function(Outage)
     if not down.s and not down.r and not outage.on then
       call('HDEL', CONTROL, 'held')
     else
-      call('HSET', CONTROL, 'held', cjson.encode(down))
+      call('HSET', CONTROL, 'held', cjson.encode(down), 'rare', '1')
     end
   end
 

@@ -32,6 +32,9 @@
 -- enqueued it was due. Queued jobs are scheduled or active if that set has
 -- them, else waiting: no step copies a record only to move a job.
 --
+-- control's rare says that the type has, or once had, any of the fields batched, outage, held, adaptive, expiring,
+-- outbox, redrive, canaries, rate, groups: whoever sets one of these sets it. Exchanges of other types spare themselves the look.
+--
 -- Taking a job out of the middle of a list would cost its whole length, so its
 -- entry stays behind and is skipped when it comes up: an entry of a waiting
 -- list counts only if that job is waiting at that priority, one of finished
@@ -60,7 +63,8 @@ local function lazy(make) return setmetatable({make}, LAZY) end
 -- clock returns the time in ms, and the same in µs.
 local function clock()
   local t = call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000), t[1] * 1000000 + t[2]
+  local s, us = tonumber(t[1]), tonumber(t[2])
+  return s * 1000 + math.floor(us / 1000), s * 1000000 + us
 end
 
 -- int writes a whole number. Most are written many times in a call, and a float's format is dear.
@@ -75,16 +79,13 @@ local function int(n)
   return s
 end
 
--- Most counts have one digit, and to read a number is dear.
-local digits = {['0'] = 0, ['1'] = 1, ['2'] = 2, ['3'] = 3, ['4'] = 4, ['5'] = 5, ['6'] = 6, ['7'] = 7, ['8'] = 8, ['9'] = 9}
-
 -- parse returns state, list number, blob flag, failed, lost, enqueued, wait,
 -- and the tail of the record from its first newline on; nothing of a damaged one.
 local function parse(rec)
   local s, p, b, f, l, e, w = string.match(rec, '^(%l)([1-5])(%S) (%d+) (%d+) (%d+) (%d+)')
   local tail = string.find(rec, '\n', 1, true)
   if not s or not tail then return nil end
-  return s, digits[p], b, digits[f] or tonumber(f), digits[l] or tonumber(l), e, w, string.sub(rec, tail)
+  return s, tonumber(p), b, tonumber(f), tonumber(l), e, w, string.sub(rec, tail)
 end
 
 -- tail_of returns a record from its first newline on; nothing of a damaged one.

@@ -15,8 +15,8 @@ if known then return known end
 local now = clock()
 local enqueued = int(now)
 local out = {enqueued}
-local fields, blobs, lists = {}, {}, {{}, {}, {}, {}, {}}
-local later = {} -- jobs of groups, in the order they came: a table a list
+local fields, blobs, lists = {}, {}, {} -- lists by their numbers, as needed
+local later -- jobs of groups, in the order they came: a table a list
 local earliest
 local wake = false
 local expires = false
@@ -102,13 +102,19 @@ for i = 6, #ARGV, 6 do
       if not earliest or now + wait < earliest then earliest = now + wait end
     elseif not listed and g then
       local key = p .. g
+      later = later or {}
       if not later[key] then
         later[key] = {p = p, g = g}
         later[#later + 1] = later[key]
       end
       table.insert(later[key], id)
     elseif not listed then
-      lists[p][#lists[p] + 1] = id
+      local list = lists[p]
+      if not list then
+        list = {}
+        lists[p] = list
+      end
+      list[#list + 1] = id
     end
     answer = answer .. int(wait) .. as
   end
@@ -116,27 +122,9 @@ for i = 6, #ARGV, 6 do
 end
 flush()
 
-local behind = false -- there were jobs waiting before
-for p = 1, 5 do
-  local n = #lists[p]
-  if n > 0 then
-    if call('RPUSH', WAITING[p], unpack(lists[p])) == n then wake = true else behind = true end
-  end
-end
-for _, ids in ipairs(later) do
+local behind = false -- there were jobs of a group waiting before
+for _, ids in ipairs(later or {}) do
   if Group.add(ids.g, ids.p, ids) then wake = true else behind = true end
 end
-if behind and not wake then
-  local woke = tonumber(call('HGET', CONTROL, 'woke') or 0)
-  wake = now - woke >= tonumber(ARGV[4]) or now < woke
-end
-if earliest and lower_due(earliest) then wake = true end
-if expires then call('HSET', CONTROL, 'expiring', '1') end
-local answer = table.concat(out, ' ')
-if ARGV[5] ~= '' then answer = answer .. '\n' .. ARGV[5] end
-call('SET', REQUEST, answer, 'PX', ARGV[3])
-if wake then
-  call('HSET', CONTROL, 'woke', enqueued)
-  call('PUBLISH', ARGV[1], ARGV[2])
-end
-return answer
+if expires then call('HSET', CONTROL, 'expiring', '1', 'rare', '1') end
+return pushed(lists, wake, behind, earliest, out, now)

@@ -14,9 +14,9 @@ local REDRIVES, REDRIVING = BASE .. 'redrives', BASE .. 'redriving'
 -- redrive_due notes when the next step is due. Returns that, in ms; nil: never.
 local function redrive_due()
   local due = call('ZRANGE', REDRIVING, 0, 0, 'WITHSCORES')[2]
-  if due then call('HSET', CONTROL, 'redrive', int(tonumber(due))) else call('HDEL', CONTROL, 'redrive') end
+  if due then call('HSET', CONTROL, 'redrive', int(tonumber(due)), 'rare', '1') else call('HDEL', CONTROL, 'redrive') end
   local canaries = call('HLEN', Canary.CANARIES)
-  if canaries > 0 then call('HSET', CONTROL, 'canaries', int(canaries)) else call('HDEL', CONTROL, 'canaries') end
+  if canaries > 0 then call('HSET', CONTROL, 'canaries', int(canaries), 'rare', '1') else call('HDEL', CONTROL, 'canaries') end
   return due and tonumber(due)
 end
 
