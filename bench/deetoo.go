@@ -62,7 +62,7 @@ func openDeetoo(l *lab, embedded bool) (*deetooSystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &deetooSystem{worker: worker, client: &fasthttp.Client{MaxConnsPerHost: 2 * concurrency}}
+	s := &deetooSystem{worker: worker, client: &fasthttp.Client{MaxConnsPerHost: 2 * concurrency, MaxConnWaitTimeout: 10 * time.Second}}
 	if err := s.register(l); err != nil {
 		s.close()
 		return nil, err

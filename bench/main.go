@@ -24,16 +24,18 @@ import (
 
 // config is what the flags say.
 type config struct {
-	rounds   int
-	jobs     int
-	backlog  int // of the memory measure
-	seconds  int
-	quick    bool
-	measures string
-	systems  string
-	against  string
-	profile  string
-	program  string
+	rounds    int
+	jobs      int
+	backlog   int // of the memory measure
+	scheduled int // jobs, of the scheduled measure
+	types     int // of the types measure
+	seconds   int
+	quick     bool
+	measures  string
+	systems   string
+	against   string
+	profile   string
+	program   string
 }
 
 // concurrency is how many jobs run at once, and over how many connections jobs are pushed.
@@ -65,9 +67,9 @@ func main() {
 	flag.StringVar(&c.profile, "profile", "", "run the dispatcher as a library in a process that writes its CPU profile to this file (of the last round)")
 	flag.StringVar(&c.program, "program", "", "measure this built dispatcher instead of building one: to compare two, take turns")
 	flag.Parse()
-	c.backlog = 100_000
+	c.backlog, c.scheduled, c.types = 100_000, 1_000_000, 10_000
 	if c.quick {
-		c.rounds, c.jobs, c.seconds, c.backlog = 1, 10_000, 3, 20_000
+		c.rounds, c.jobs, c.seconds, c.backlog, c.scheduled, c.types = 1, 10_000, 3, 20_000, 100_000, 1_000
 	}
 	if err := run(c); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

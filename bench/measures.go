@@ -47,6 +47,26 @@ func measures() []measure {
 			columns: []string{"max", "p50", "first"}, ratios: []string{asynqTunedName}, run: dueAtOnce,
 		},
 		{
+			name: "alone", title: "Jobs due one at a time, 20 a second: lateness of arrival, ms",
+			systems: []string{deetooName}, // asynq's times are whole seconds
+			columns: []string{"p50", "p99", "max"}, run: dueAlone,
+		},
+		{
+			name: "scheduled", title: "A drain beside 1,000,000 jobs scheduled for tomorrow (100,000 if quick)",
+			systems: []string{manyScheduled, noneScheduled},
+			columns: []string{"Redis µs/job", "jobs/s", "CPU µs/job"}, ratios: []string{noneScheduled}, run: besideScheduled,
+		},
+		{
+			name: "types", title: "10 jobs each of 10,000 types at once (1,000 types if quick)",
+			systems: []string{manyTypes, oneType},
+			columns: []string{"jobs/s", "CPU µs/job", "worker µs", "Redis µs", "script calls/job", "peak RSS MB", "descriptors"}, ratios: []string{oneType}, run: typesAtOnce,
+		},
+		{
+			name: "growth", title: "A handler that takes 50 ms",
+			systems: []string{twoDispatchers, oneDispatcher, oneWideDispatcher},
+			columns: []string{"jobs/s", "CPU µs/job", "worker µs", "Redis µs", "script calls/job"}, ratios: []string{oneDispatcher, oneWideDispatcher}, run: growth,
+		},
+		{
 			name: "memory", title: "Memory with a backlog of 100,000 (20,000 if quick)",
 			systems: []string{deetooName, asynqName},
 			columns: []string{"Redis bytes/queued job", "Redis bytes/finished job", "RSS MB with all queued, 64 in flight"}, run: memory,

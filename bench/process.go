@@ -116,17 +116,20 @@ func cpuTime(pids ...int) (time.Duration, error) {
 	return sum, nil
 }
 
-// residentMB is the resident memory of a process, in MB.
-func residentMB(pid int) (float64, error) {
+// residentMB is the resident memory of a process, in MB; peakMB the most it was.
+func residentMB(pid int) (float64, error) { return statusMB(pid, "VmRSS:") }
+func peakMB(pid int) (float64, error)     { return statusMB(pid, "VmHWM:") }
+
+func statusMB(pid int, field string) (float64, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kb, err := strconv.Atoi(strings.Fields(rest)[0])
 			return float64(kb) / 1024, err
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	return 0, errors.New("no " + field)
 }

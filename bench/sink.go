@@ -32,6 +32,9 @@ type sinkStats struct {
 // holdTime is how long the sink keeps requests to /hold.
 const holdTime = 3 * time.Second
 
+// slowTime is how long it keeps those to /slow.
+const slowTime = 50 * time.Millisecond
+
 func playSink() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,8 +77,11 @@ func (s *sink) serve(ctx *fasthttp.RequestCtx) {
 		s.stats.Late = append(s.stats.Late, now-at)
 	}
 	s.mu.Unlock()
-	if string(ctx.Path()) == "/hold" {
+	switch string(ctx.Path()) {
+	case "/hold":
 		time.Sleep(holdTime)
+	case "/slow":
+		time.Sleep(slowTime)
 	}
 }
 

@@ -34,7 +34,7 @@ const (
 	youth = time.Second
 	// wavePatience is how long others wait for lanes whose first call hangs,
 	// which may be of another Redis in a cluster.
-	wavePatience = 20 * time.Millisecond
+	wavePatience = 5 * time.Millisecond
 )
 
 // place is where a lane is.

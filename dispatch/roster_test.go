@@ -19,7 +19,7 @@ func TestManyTypesTakeTurns(t *testing.T) {
 		}
 		n := w.node(y)
 		time.Sleep(500 * time.Millisecond)
-		if got := n.Running(); got < maxYoung || got > maxYoung+maxRising*each {
+		if got := n.Running(); got < maxYoung || got >= types*each {
 			t.Errorf("%d attempts under way at first", got)
 		}
 		time.Sleep(3 * time.Second)

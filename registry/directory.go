@@ -246,11 +246,28 @@ func (d *Directory) publish(changes []Change) {
 			delete(d.stamps, c.Name)
 		}
 	}
-	sorted := slices.SortedFunc(maps.Values(byName), func(a, b *Type) int { return strings.Compare(a.Name, b.Name) })
-	d.view.Store(&view{byName: byName, sorted: sorted})
+	d.view.Store(&view{byName: byName, sorted: merged(d.List(), changes)})
 	for _, c := range changes {
 		for fn := range d.subscribers {
 			(*fn)(c)
 		}
 	}
+}
+
+// merged is a sorted list of types with changes made to it. Few changes to many
+// types, each registered by itself, must not sort them all each time.
+func merged(types []*Type, changes []Change) []*Type {
+	out := make([]*Type, 0, len(types)+len(changes))
+	changes = slices.SortedFunc(slices.Values(changes), func(a, b Change) int { return strings.Compare(a.Name, b.Name) })
+	for _, c := range changes {
+		at, old := slices.BinarySearchFunc(types, c.Name, func(t *Type, name string) int { return strings.Compare(t.Name, name) })
+		out = append(out, types[:at]...)
+		if types = types[at:]; old {
+			types = types[1:]
+		}
+		if c.New != nil {
+			out = append(out, c.New)
+		}
+	}
+	return append(out, types...)
 }
