@@ -16,6 +16,7 @@ import (
 // enqueueView is the form that makes a job.
 type enqueueView struct {
 	Type                             string
+	Like                             string // the ID of the job that it began as
 	Data, ID, Title, Delay, Priority string
 	Priorities                       []queue.Priority
 	MaxSize                          int
@@ -28,7 +29,18 @@ func (u *UI) enqueuePage(r *request) error {
 	if err := r.who.Require(auth.JobsWrite, typ); err != nil {
 		return err
 	}
-	return u.showEnqueue(r, fiber.StatusOK, enqueueView{Type: typ, Data: "{}", Priority: "normal"})
+	v := enqueueView{Type: typ, Data: "{}", Priority: "normal"}
+	if id := r.query("like"); id != "" { // another job, to be changed and run as a new one
+		j, err := u.in.Job(r.ctx, r.who, typ, id)
+		if err != nil {
+			return err
+		}
+		v.Data, v.Title, v.Priority, v.Like = pretty(j.Data).Text, j.Title, j.Priority.String(), id
+		if p := pretty(j.Data); p.Cut || p.Binary {
+			v.Data = string(j.Data)
+		}
+	}
+	return u.showEnqueue(r, fiber.StatusOK, v)
 }
 
 func (u *UI) showEnqueue(r *request, status int, v enqueueView) error {

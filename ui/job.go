@@ -15,7 +15,14 @@ import (
 // jobView is the page of one job.
 type jobView struct {
 	queue.Job
-	Why      string
+	Why string
+	// Fingerprint of a dead job's failure, and how many are dead of it.
+	Fingerprint string
+	SameFailure int
+	Timeline    *timeline
+	// Curl is the line that pushes it again; "" if it is too large for one.
+	Curl     string
+	CanPush  bool
 	Attempts []attempt // newest first
 	Can      map[string]bool
 	// Stamp tells whether something has happened to the job.
@@ -57,7 +64,10 @@ func (u *UI) jobPage(r *request) error {
 		return err
 	}
 	j := why.Job
-	v := jobView{Job: *j, Why: why.Text, Stamp: jobStamp(j), Can: map[string]bool{}}
+	v := jobView{
+		Job: *j, Why: why.Text, Stamp: jobStamp(j), Can: map[string]bool{}, Fingerprint: why.Fingerprint, SameFailure: why.SameFailure,
+		Timeline: timelineOf(j, attempts, r.now), Curl: curlOf(curlOrigin(r.origin()), j), CanPush: r.may(auth.JobsWrite, typ),
+	}
 	for _, a := range slices.Backward(attempts) {
 		v.Attempts = append(v.Attempts, attempt{a, time.UnixMilli(a.StartedAt), time.Duration(a.Duration) * time.Millisecond})
 	}

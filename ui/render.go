@@ -85,7 +85,7 @@ func (u *UI) render(r *request, status int, name, title string, body any) error 
 
 func (u *UI) renderFrame(r *request, status int, name string, f frame) error {
 	f.Version, f.User = u.opts.Version, userOf(r.who)
-	f.Origin = r.c.Protocol() + "://" + string(r.c.Context().Host())
+	f.Origin = r.origin()
 	if r.who != nil {
 		f.CSRF, f.Flash = r.sess.csrf(), takeFlash(r.c)
 	}
@@ -195,13 +195,7 @@ func functions(a *assets) template.FuncMap {
 		"asset": a.url, "num": number, "num64": func(n int64) string { return number(int(n)) }, "bytes": size, "dur": duration, "ago": ago, "exact": exact, "iso": iso,
 		"clip": clip, "pretty": pretty, "sentence": sentence, "typeURL": typeURL, "jobURL": jobURL,
 		"jobDataURL": jobDataURL, "deadURL": deadURL, "jobLiveURL": jobLiveURL,
-		"curlOrigin": func(origin string) string {
-			// It goes into a line that people paste into a shell.
-			if u, err := url.Parse(origin); err == nil && strings.Trim(u.Host, hostChars) == "" && u.Host != "" {
-				return origin
-			}
-			return "http://127.0.0.1:8888"
-		},
+		"curlOrigin": curlOrigin,
 		"dict": func(pairs ...any) (map[string]any, error) {
 			if len(pairs)%2 != 0 {
 				return nil, fmt.Errorf("dict needs pairs")
@@ -213,6 +207,14 @@ func functions(a *assets) template.FuncMap {
 			return m, nil
 		},
 	}
+}
+
+// curlOrigin is this server's address for a line that people paste into a shell.
+func curlOrigin(origin string) string {
+	if u, err := url.Parse(origin); err == nil && strings.Trim(u.Host, hostChars) == "" && u.Host != "" {
+		return origin
+	}
+	return "http://127.0.0.1:8888"
 }
 
 const hostChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]"

@@ -131,6 +131,9 @@ func (r *request) part() bool { return strings.HasSuffix(r.c.Path(), "/live") }
 // redirect sends the browser to a page of ours after an action.
 func (r *request) redirect(to string) error { return r.c.Redirect(to, fiber.StatusSeeOther) }
 
+// origin is this server as the browser knows it.
+func (r *request) origin() string { return r.c.Protocol() + "://" + string(r.c.Context().Host()) }
+
 // may reports whether the caller could do that with a type ("": in general),
 // so that no page shows a button that would fail.
 func (r *request) may(scope auth.Scope, typ string) bool { return r.who.Require(scope, typ) == nil }

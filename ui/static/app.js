@@ -60,7 +60,7 @@
     const tens = (u, v) => v.map((n) => Math.abs(Math.log10(n) % 1) < 1e-9 || v.length < 6 ? n : null);
     const second = kind.series.some((s) => s[4]);
     return {
-      width: figure.clientWidth, height: figure.clientHeight, padding: [10, second ? 0 : 8, 0, 0],
+      width: figure.clientWidth, height: figure.clientHeight, padding: [10, second ? 0 : 18, 0, 0],
       cursor: { points: { size: 6 }, sync: { key: "deetoo" }, y: false },
       legend: { live: true },
       scales: { x: { time: true }, y: kind.log ? { distr: 3, range: (u, lo, hi) => [Math.max(lo / 1.5, .0001), Math.max(hi * 1.5, .001)] } : { range: (u, lo, hi) => [0, Math.max(hi * 1.08, 1)] }, s: { range: (u, lo, hi) => [0, Math.max(hi * 1.08, 1)] } },
