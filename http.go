@@ -2,12 +2,16 @@ package deetoo
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/api"
+	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/dispatch"
 	"github.com/deetoo/deetoo/intake"
 	"github.com/deetoo/deetoo/ui"
 )
@@ -77,10 +81,59 @@ func (h *httpDialect) app(ctx context.Context, in *intake.Intake) (*fiber.App, e
 		return nil, err
 	}
 	rest.Mount(app)
-	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Sender: d.deliverer, Version: d.opts.Version, Logger: d.opts.Logger, Closing: ctx.Done()})
+	pages, err := ui.New(ui.Options{Intake: in, Verifier: d.verifier, Sender: d.deliverer, Version: d.opts.Version, Logger: d.opts.Logger, Closing: ctx.Done(), Settings: d.settings(), Mint: d.mint()})
 	if err != nil {
 		return nil, err
 	}
 	pages.Mount(app)
 	return app, nil
+}
+
+// mint makes tokens by the key that verifies them; nil if there is none here that also signs.
+func (d *Deetoo) mint() func(auth.MintOptions) (string, error) {
+	secret := d.opts.JWTSecret
+	if d.key != nil {
+		secret = d.key.Secret
+	}
+	if len(secret) == 0 {
+		return nil
+	}
+	return func(o auth.MintOptions) (string, error) {
+		o.Issuer, o.Audience = d.opts.JWTIssuer, d.opts.JWTAudience
+		return auth.Mint(secret, o)
+	}
+}
+
+// settings are those of this process that may be shown: no secret is among them.
+func (d *Deetoo) settings() []ui.Setting {
+	o := d.opts
+	keys := "a secret"
+	switch {
+	case d.key != nil:
+		keys = "the generated key, " + d.key.File
+	case o.JWTPublicKeyFile != "":
+		keys = o.JWTPublicKeyFile
+	case o.JWKSURL != "":
+		keys = redisPlace(o.JWKSURL)
+	}
+	encrypted := "no"
+	if o.SecretsKeys != "" || o.SecretsKeysFile != "" {
+		encrypted = "yes"
+	}
+	var networks []string
+	for _, n := range o.AllowTargets {
+		networks = append(networks, n.String())
+	}
+	onTimeout := o.OnTimeout
+	if onTimeout == "" {
+		onTimeout = dispatch.ReleaseOnTimeout
+	}
+	return []ui.Setting{
+		{Name: "Name", Value: d.queue.Consumer()}, {Name: "Version", Value: o.Version}, {Name: "Jobs in", Value: d.Place()}, {Name: "Prefix of keys", Value: o.prefix()},
+		{Name: "Listens on", Value: fmt.Sprint(d.Addr())}, {Name: "Handlers call back to", Value: d.callbackURL()}, {Name: "Tokens are checked with", Value: keys},
+		{Name: "Issuer, audience", Value: strings.Trim(o.JWTIssuer+", "+o.JWTAudience, ", ")}, {Name: "Secrets are encrypted at rest", Value: encrypted},
+		{Name: "Largest job", Value: fmt.Sprintf("%d bytes", d.intake.MaxJobSize())}, {Name: "Lease", Value: d.queue.Lease().String()},
+		{Name: "Waits for running jobs at shutdown", Value: o.DrainTimeout.String() + ", then " + string(onTimeout)}, {Name: "Private targets", Value: fmt.Sprint(o.AllowPrivateTargets)},
+		{Name: "Networks that targets may be in", Value: strings.Join(networks, ", ")}, {Name: "Types file", Value: o.TypesFile},
+	}
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/deetoo/deetoo/auth"
 	"github.com/deetoo/deetoo/queue"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 // artifacts is where the screenshots go; git ignores it.
@@ -221,7 +222,9 @@ func seed(s *site) {
 	s.register("invoice-pdf", `"concurrency":4,"timeout":"2m"`)
 	s.register("sms", `"concurrency":2,"retry":{"max_attempts":5}`)
 	s.register("thumbnail", `"concurrency":32,"retention":{"count":200}`)
-	_, err := s.in.SetPaused(s.t.Context(), auth.System(), "sms", true, "the provider is down, leia is on it")
+	_, _, err := s.in.PutSchedule(s.t.Context(), auth.System(), "nightly", []byte(`{"type":"invoice-pdf","cron":"30 3 * * *","timezone":"Europe/Berlin","job":{"data":{"all":true}},"description":"Last day's invoices"}`), schedule.PutOptions{})
+	must(s.t, err)
+	_, err = s.in.SetPaused(s.t.Context(), auth.System(), "sms", true, "the provider is down, leia is on it")
 	must(s.t, err)
 	for i := range 9 {
 		s.push(queue.Job{Type: "email", ID: fmt.Sprintf("receipt-%04d", 4711+i), Title: []string{"Receipt for Leia", "Password reset", "Newsletter, week 47"}[i%3],
@@ -315,12 +318,12 @@ func (b *chromium) keyboard() {
 	b.t.Helper()
 	b.open("/ui")
 	var order []string
-	for range 8 {
+	for range 9 {
 		b.run(chromedp.KeyEvent(kb.Tab))
 		order = append(order, b.eval(`document.activeElement.textContent.trim()`))
 	}
-	want := []string{"Skip to content", "DeeToo", "Types", "leia", "", "Register a type", "15m"}
-	if !slices.Equal(order[:7], want) {
+	want := []string{"Skip to content", "DeeToo", "Types", "Dead letters", "Schedules", "leia", "", "Register a type", "15m"}
+	if !slices.Equal(order[:9], want) {
 		b.t.Errorf("Tab goes through %q, want %q", order, want)
 	}
 	if got := b.eval(`getComputedStyle(document.activeElement).outlineStyle`); got != "solid" {
@@ -351,11 +354,11 @@ func (b *chromium) keyboard() {
 
 	b.open("/ui/types/email?state=dead")
 	order = nil
-	for range 13 {
+	for range 15 {
 		b.run(chromedp.KeyEvent(kb.Tab))
 		order = append(order, b.eval(`document.activeElement.textContent.replace(/\s+/g, " ").trim()`))
 	}
-	want = []string{"Skip to content", "DeeToo", "Types", "leia", "Types", "New job", "Pause", "Settings", "More…", "15m", "1h", "24h", "7d"}
+	want = []string{"Skip to content", "DeeToo", "Types", "Dead letters", "Schedules", "leia", "Types", "New job", "Pause", "Settings", "More…", "15m", "1h", "24h", "7d"}
 	if !slices.Equal(order, want) {
 		b.t.Errorf("Tab goes through %q, want %q", order, want)
 	}
@@ -415,7 +418,7 @@ func (b *chromium) work() {
 	_, err := b.in.Cancel(b.t.Context(), auth.System(), "thumbnail", "by-hand")
 	must(b.t, err)
 	b.sees("Something happened to this job.")
-	if got := b.eval(`[...document.querySelectorAll("main button")].map((e) => e.textContent).join()`); got != "Cancel" {
+	if got := b.eval(`[...document.querySelectorAll("main .acts button")].map((e) => e.textContent).join()`); got != "Cancel" {
 		b.t.Errorf("the buttons changed to %s", got)
 	}
 	b.press("Show it")
@@ -430,17 +433,22 @@ func (b *chromium) looks() {
 	b.t.Helper()
 	pages := map[string]string{
 		"overview": "/ui", "type": "/ui/types/email?state=dead", "job": "/ui/types/invoice-pdf/job?id=inv-2187", "settings": "/ui/types/email/settings",
+		"dead": "/ui/dead", "schedules": "/ui/schedules", "schedule": "/ui/schedule?name=nightly", "tokens": "/ui/tokens", "dispatcher": "/ui/settings",
 		"redrive": "/ui/types/email/redrive", "secrets": "/ui/types/email/secrets", "test": "/ui/types/email/test", "handler": "/ui/types/email/handler?in=python",
 	}
 	for _, width := range []int64{1440, 360} {
 		for _, scheme := range []string{"light", "dark"} {
 			b.device(width, scheme)
+			once := (width == 1440) == (scheme == "light") // each width and each scheme
 			for name, path := range pages {
+				if !once && !slices.Contains([]string{"overview", "type", "job"}, name) {
+					continue
+				}
 				b.open(path)
 				if got := b.eval(`String(document.documentElement.scrollWidth - innerWidth)`); strings.TrimPrefix(got, "-") == got && got != "0" {
 					b.t.Errorf("%s at %d px is %s px too wide", name, width, got)
 				}
-				if (width == 1440) == (scheme == "light") { // each width and each scheme once
+				if once {
 					b.accessible(fmt.Sprintf("%s at %d px, %s", name, width, scheme))
 				}
 				b.screenshot(fmt.Sprintf("%s-%d-%s", name, width, scheme))

@@ -10,6 +10,7 @@ import (
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
+	"github.com/deetoo/deetoo/schedule"
 )
 
 var (
@@ -103,6 +104,10 @@ func explain(err error) problem {
 			Advice: "It may have been removed, or have finished longer ago than its type's retention keeps jobs."}
 	case errors.As(err, &state):
 		return problem{Status: fiber.StatusConflict, Title: "The job has moved on", Text: sentence(state.Error()), Advice: "Look at it again: its page shows what can be done now."}
+	case errors.Is(err, schedule.ErrNotFound):
+		return problem{Status: fiber.StatusNotFound, Title: "No such schedule", Text: "There is no schedule of this name.", Advice: "It may have been deleted.", Back: "/ui/schedules"}
+	case errors.Is(err, schedule.ErrVersionMismatch):
+		return problem{Status: fiber.StatusConflict, Title: "Changed meanwhile", Text: "Somebody changed this schedule while you edited.", Advice: "Look at it again before you change it."}
 	case errors.Is(err, queue.ErrNoRedrive):
 		return problem{Status: fiber.StatusNotFound, Title: "No such redrive", Text: "It has ended long ago, or never was.", Advice: "The type's page has the latest."}
 	case errors.Is(err, queue.ErrRedriving):

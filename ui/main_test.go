@@ -126,7 +126,7 @@ func newSite(t testing.TB) *site {
 	<-dir.Ready()
 	v, err := auth.New(ctx, auth.Options{Secret: s.secret, Leeway: -1})
 	must(t, err)
-	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log, Closing: s.closing, Sender: sender{}})
+	u, err := New(Options{Intake: in, Verifier: v, Version: "1.2.3-test", Logger: log, Closing: s.closing, Sender: sender{}, Settings: []Setting{{"Listen", "127.0.0.1:8888"}}, Mint: func(o auth.MintOptions) (string, error) { return auth.Mint(s.secret, o) }})
 	must(t, err)
 	s.app = newApp(u)
 	t.Cleanup(func() {

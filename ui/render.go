@@ -27,7 +27,7 @@ func parsePages(a *assets) (pages, error) {
 		return nil, err
 	}
 	p := pages{}
-	for _, name := range []string{"login", "bounce", "overview", "type", "typeform", "secret", "enqueue", "confirm", "job", "error", "secrets", "trial", "handlers", "bulk"} {
+	for _, name := range []string{"login", "bounce", "overview", "type", "typeform", "secret", "enqueue", "confirm", "job", "error", "secrets", "trial", "handlers", "bulk", "schedules", "schedule", "dead", "process", "tokens"} {
 		t, err := base.Clone()
 		if err != nil {
 			return nil, err
@@ -59,13 +59,17 @@ type user struct {
 	Types   string
 	Expires time.Time
 	NewType bool
+	// What the menu leads to.
+	Jobs, Schedules, Admin, Tokens bool
 }
 
-func userOf(who *auth.Identity) *user {
+func (u *UI) userOf(who *auth.Identity) *user {
 	if who == nil {
 		return nil
 	}
-	v := &user{Name: who.Subject(), Expires: who.ExpiresAt(), NewType: who.Can(auth.TypesWrite)}
+	v := &user{Name: who.Subject(), Expires: who.ExpiresAt(), NewType: who.Can(auth.TypesWrite),
+		Jobs: who.Can(auth.JobsRead) && who.Can(auth.TypesRead), Schedules: who.Can(auth.SchedulesRead), Admin: who.Can(auth.Admin),
+		Tokens: u.opts.Mint != nil && who.Can(auth.Admin) && who.CanAllTypes()}
 	if v.Name == "" {
 		v.Name = "token"
 	}
@@ -84,7 +88,7 @@ func (u *UI) render(r *request, status int, name, title string, body any) error 
 }
 
 func (u *UI) renderFrame(r *request, status int, name string, f frame) error {
-	f.Version, f.User = u.opts.Version, userOf(r.who)
+	f.Version, f.User = u.opts.Version, u.userOf(r.who)
 	f.Origin = r.origin()
 	if r.who != nil {
 		f.CSRF, f.Flash = r.sess.csrf(), takeFlash(r.c)
@@ -154,6 +158,14 @@ func takeFlash(c *fiber.Ctx) string {
 		return count2(n, "dead job waits again.", "dead jobs wait again.")
 	case "bulk":
 		return count2(n, "job. Those that had moved on were passed over.", "jobs. Those that had moved on were passed over.")
+	case "schedule-pause":
+		return "Paused: it does not tick, and what passes meanwhile is not caught up."
+	case "schedule-resume":
+		return "Resumed."
+	case "schedule-run":
+		return "Its job was pushed."
+	case "schedule-delete":
+		return "The schedule is gone."
 	case "limits":
 		return "In force from the next job on, in every dispatcher."
 	case "holding":
@@ -194,7 +206,7 @@ func functions(a *assets) template.FuncMap {
 		"float": func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) },
 		"asset": a.url, "num": number, "num64": func(n int64) string { return number(int(n)) }, "bytes": size, "dur": duration, "ago": ago, "exact": exact, "iso": iso,
 		"clip": clip, "pretty": pretty, "sentence": sentence, "typeURL": typeURL, "jobURL": jobURL,
-		"jobDataURL": jobDataURL, "deadURL": deadURL, "jobLiveURL": jobLiveURL,
+		"jobDataURL": jobDataURL, "deadURL": deadURL, "scheduleURL": scheduleURL, "jobLiveURL": jobLiveURL,
 		"curlOrigin": curlOrigin,
 		"dict": func(pairs ...any) (map[string]any, error) {
 			if len(pairs)%2 != 0 {

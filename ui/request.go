@@ -140,6 +140,8 @@ func (r *request) may(scope auth.Scope, typ string) bool { return r.who.Require(
 
 func typeURL(typ string) string { return "/ui/types/" + url.PathEscape(typ) }
 
+func scheduleURL(name string) string { return "/ui/schedule?name=" + url.QueryEscape(name) }
+
 func jobURL(typ, id string) string { return typeURL(typ) + "/job?id=" + url.QueryEscape(id) }
 
 func jobDataURL(typ, id, of string) string {

@@ -40,6 +40,10 @@ type Options struct {
 	Verifier Verifier
 	// Sender makes test deliveries. Default: none can be made here.
 	Sender Sender
+	// Mint makes a token that the Verifier accepts. Default: none can be made here.
+	Mint func(auth.MintOptions) (string, error)
+	// Settings of this process that may be shown to admins. Default: none are told.
+	Settings []Setting
 	// Version is shown at the foot of each page. Default: "dev".
 	Version string
 	// Logger hears of what went wrong on our side; never of tokens or data. Default: discard.
@@ -156,6 +160,18 @@ func (u *UI) Mount(app *fiber.App) {
 		g.Get("/types/:type/"+verb, u.private(u.confirmPage(verb)))
 		g.Post("/types/:type/"+verb, u.action(u.confirmed(verb)))
 	}
+
+	g.Get("/dead", u.private(u.deadPage))
+	g.Get("/schedules", u.private(u.schedulesPage))
+	g.Get("/schedule", u.private(u.schedulePage))
+	g.Get("/new-schedule", u.private(u.newSchedulePage))
+	g.Post("/schedules", u.action(u.saveSchedule))
+	for _, verb := range []string{"pause", "resume", "run", "delete"} {
+		g.Post("/schedules/"+verb, u.action(u.scheduleAction(verb)))
+	}
+	g.Get("/settings", u.private(u.settingsOfProcess))
+	g.Get("/tokens", u.private(u.tokensPage))
+	g.Post("/tokens", u.action(u.mintToken))
 
 	// A job's ID may hold slashes and dots, so it travels as a parameter.
 	g.Get("/types/:type/job", u.private(u.jobPage))
