@@ -143,6 +143,10 @@ func TestEveryCheckCanFail(t *testing.T) {
 			h.attempts("retried")[0].End = at(1200)
 			h.Attempts = append(h.Attempts, attempt("work", "more", 1, 1050, 1060, 200))
 		}},
+		{"I4", "3 of work at once", func(h *History) {
+			h.attempts("retried")[0].End = at(1200)
+			h.Attempts = append(h.Attempts, attempt("work", "more", 1, 1050, 1050+1+int(noticing/time.Millisecond), 0))
+		}},
 		{"I4", "of work at once", func(h *History) { h.Types[0].Concurrency, h.Faults[2].Sleep = 1, false }},
 		{"I5", "after it had ended", func(h *History) { h.Attempts = append(h.Attempts, attempt("work", "done", 1, 4000, 4010, 200)) }},
 		{"I5", "has ended 2 times", func(h *History) { f := h.final("done"); f.History = append(f.History, f.History[0]) }},
@@ -184,6 +188,16 @@ func TestEveryCheckCanFail(t *testing.T) {
 		if !failed[c.Name] {
 			t.Errorf("%s never fails", c.Name)
 		}
+	}
+}
+
+// A handler that works on for a moment, after its request was called off, is not counted.
+func TestNoticing(t *testing.T) {
+	h := sound()
+	h.attempts("retried")[0].End = at(1100)
+	h.attempts("stopped")[0].Start, h.attempts("stopped")[0].End = at(1050), at(1060)
+	if got := broken(h); got != "" {
+		t.Error(got)
 	}
 }
 

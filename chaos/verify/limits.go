@@ -26,6 +26,9 @@ func most(edges []edge) (n int, at time.Time) {
 	return n, at
 }
 
+// noticing is how long a handler may take, on a busy machine, to see that a request was called off: its slot is free before.
+const noticing = 250 * time.Millisecond
+
 // Most is how many attempts of a type its handler saw at once; believed leaves
 // out those whose dispatcher slept so long that its leases ended, or whose Redis
 // has forgotten that they run: without a guarantee of the endpoint's own nobody can recall them.
@@ -37,6 +40,9 @@ func (h *History) Most(typ string, believed bool) (n int, at time.Time) {
 		}
 		end := a.End
 		if believed {
+			if a.Status == 0 {
+				end = end.Add(-noticing)
+			}
 			for _, f := range h.Faults {
 				outlived := f.Sleep && f.Target == a.By && f.End.Sub(f.Begin) > h.Lease/2 && !a.Start.After(f.End.Add(settling))
 				forgotten := f.Forgets > 0 && !a.Start.After(f.End)
