@@ -118,11 +118,13 @@ func curlOf(origin string, j *queue.Job) string {
 	if len(j.Tags) > 0 {
 		body["tags"] = j.Tags
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // a shell is no page
+	if encoder.Encode(body) != nil {
 		return ""
 	}
-	return "curl -X POST " + origin + "/v1/types/" + j.Type + "/jobs \\\n  -H \"Authorization: Bearer $TOKEN\" -H \"Content-Type: application/json\" \\\n  -d " + quoted(string(text))
+	return "curl -X POST " + origin + "/v1/types/" + j.Type + "/jobs \\\n  -H \"Authorization: Bearer $TOKEN\" -H \"Content-Type: application/json\" \\\n  -d " + quoted(strings.TrimSpace(text.String()))
 }
 
 // quoted writes a text so that a POSIX shell takes it as it is.

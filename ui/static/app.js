@@ -67,7 +67,7 @@
       axes: [
         axis({ space: 60, size: 28, values: (u, ts) => ts.map((t) => { const d = new Date(t * 1000); return data.step >= 3600 ? d.toLocaleDateString([], { weekday: "short", day: "numeric" }) : d.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }); }) }),
         axis({ size: 52, space: 26, values: (u, v) => v.map((n) => n === null ? "" : kind.text(n)), ...(kind.log ? { filter: tens, grid: { ...grid, filter: tens } } : {}) }),
-        ...(second ? [axis({ scale: "s", side: 1, size: 46, grid: { show: false }, space: 26, values: (u, v) => v.map(span) })] : []),
+        ...(second ? [axis({ scale: "s", side: 1, size: 62, grid: { show: false }, space: 26, values: (u, v) => v.map(span) })] : []),
       ],
       series: [
         { value: (u, t) => t === null ? "" : new Date(t * 1000).toLocaleTimeString([], { weekday: data.step >= 600 ? "short" : undefined, hour: "2-digit", minute: "2-digit", hourCycle: "h23" }) },
