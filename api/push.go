@@ -12,19 +12,6 @@ import (
 	"github.com/deetoo/deetoo/queue"
 )
 
-// itemView answers for one job of a batch: a receipt, or why there is none.
-type itemView struct {
-	*receiptView
-	Error *problem `json:"error,omitempty"`
-}
-
-// batchView answers for a batch, in the order of the jobs.
-type batchView struct {
-	Accepted int        `json:"accepted"`
-	Rejected int        `json:"rejected"`
-	Results  []itemView `json:"results"`
-}
-
 // pushJobs takes one job, an array of jobs, or one job a line.
 func (a *API) pushJobs(r *request) error {
 	typ, err := r.typ()
@@ -119,7 +106,9 @@ func (a *API) pushOne(r *request, body []byte, job queue.Job) error {
 		status = fiber.StatusOK
 	}
 	r.Response().Header.Set(fiber.HeaderLocation, "/v1/types/"+url.PathEscape(job.Type)+"/jobs/"+url.PathEscape(receipt.ID))
-	return r.json(status, viewReceipt(receipt))
+	b := appendReceipt(make([]byte, 0, 192), viewReceipt(receipt), new(clockface))
+	r.respond(status, append(b, '\n'))
+	return nil
 }
 
 // push1 stores one job; whatever was wrong with it is the error.
@@ -151,15 +140,19 @@ func (a *API) pushBatch(r *request, typ string, body []byte, ndjson bool) error 
 			view.Rejected++
 			continue
 		}
-		v := viewReceipt(receipt)
-		view.Results[i].receiptView = &v
+		view.Results[i].receiptView = viewReceipt(receipt)
 		view.Accepted++
 	}
 	status := fiber.StatusCreated
 	if view.Rejected > 0 {
 		status = fiber.StatusMultiStatus
 	}
-	return r.json(status, view)
+	body, err = view.appendJSON(nil)
+	if err != nil {
+		return err
+	}
+	r.respond(status, body)
+	return nil
 }
 
 // batch reads the body of a request for many jobs.

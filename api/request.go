@@ -167,10 +167,15 @@ func (r *request) json(status int, v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
+	r.respond(status, b.Bytes())
+	return nil
+}
+
+// respond answers with JSON, whose memory must not be used again.
+func (r *request) respond(status int, body []byte) {
 	r.Response().SetStatusCode(status)
 	r.Response().Header.SetContentType(mediaJSON)
-	r.Response().SetBodyRaw(b.Bytes())
-	return nil
+	r.Response().SetBodyRaw(body)
 }
 
 // shortened cuts a stranger's text for an error.

@@ -14,7 +14,11 @@ type timestamp time.Time
 
 // MarshalText writes it.
 func (t timestamp) MarshalText() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(nil, "2006-01-02T15:04:05.000Z"), nil
+	return t.append(nil), nil
+}
+
+func (t timestamp) append(b []byte) []byte {
+	return time.Time(t).UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 }
 
 // IsZero lets omitzero leave it out.
@@ -169,7 +173,7 @@ type logView struct {
 	Text string    `json:"text"`
 }
 
-// receiptView answers for one pushed job.
+// receiptView answers for one pushed job; receipt.go writes it.
 type receiptView struct {
 	ID string `json:"id"`
 	// State and RunAt are absent if the receipt is that of a job which has been deleted.

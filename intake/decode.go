@@ -51,17 +51,24 @@ type jobInput struct {
 // A job may have a "group", too.
 func DecodeJob(typ string, data []byte) (queue.Job, error) {
 	var in jobInput
-	if err := strictjson.DecodeObject(data, &in); err != nil {
+	if in.scan(data) {
+		in.Data = bytes.Clone(in.Data) // the rest is text, and copied already
+		return in.job(typ)
+	}
+	var all jobInput // another, since this one's address is kept
+	if err := strictjson.DecodeObject(data, &all); err != nil {
 		return queue.Job{}, err
 	}
+	return all.job(typ)
+}
+
+func (in *jobInput) job(typ string) (queue.Job, error) {
 	j := queue.Job{Type: typ}
 	if in.Data == nil {
 		return j, invalid.Errorf("data", "is required")
 	}
-	if err := in.fill(&j); err != nil {
-		return j, err
-	}
-	return j, nil
+	err := in.fill(&j)
+	return j, err
 }
 
 // followInput is a job that follows another: of a type that it names, and its data may be absent.
@@ -322,9 +329,12 @@ func DecodeBatch(typ string, data []byte, ndjson bool, limit int, decode func(ty
 	if ndjson {
 		return decodeLines(typ, data, limit, decode)
 	}
-	var raws []json.RawMessage
-	if err := strictjson.Decode(data, &raws); err != nil {
-		return nil, err
+	raws, ok := split(data, limit)
+	if !ok {
+		raws = nil
+		if err := strictjson.Decode(data, &raws); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case len(raws) == 0:

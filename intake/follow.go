@@ -25,6 +25,9 @@ func (in *Intake) canFollow(ctx context.Context, who *auth.Identity, j *queue.Jo
 	if err := in.checkCallback("callback_url", j.CallbackURL); err != nil {
 		return err
 	}
+	if j.OnSuccess == nil && j.OnFailure == nil && len(j.Then) == 0 { // most jobs
+		return nil
+	}
 	return j.Followers(func(field string, f *queue.Job) error {
 		if err := in.checkCallback(field+".callback_url", f.CallbackURL); err != nil {
 			return err

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/deetoo/deetoo/internal/jsonscan"
 	"github.com/deetoo/deetoo/invalid"
 )
 
@@ -20,8 +22,10 @@ func (j *Job) Validate() error {
 	if err := ValidateType(j.Type); err != nil {
 		return err
 	}
-	if err := ValidateID(j.ID); j.ID != "" && err != nil {
-		return err
+	if j.ID != "" {
+		if err := ValidateID(j.ID); err != nil {
+			return err
+		}
 	}
 	switch {
 	case j.Group != "" && ValidateGroup(j.Group) != nil:
@@ -32,7 +36,7 @@ func (j *Job) Validate() error {
 		return invalid.Errorf("title", "must be printable UTF-8")
 	case len(j.Data) > MaxDataSize:
 		return invalid.Errorf("data", "must be at most %d bytes", MaxDataSize)
-	case len(j.Data) > 0 && !json.Valid(j.Data):
+	case len(j.Data) > 0 && !jsonscan.Valid(j.Data) && !json.Valid(j.Data): // the first is quick, the second takes more
 		return invalid.Errorf("data", "must be valid JSON")
 	case j.Priority < Lowest || j.Priority > Critical:
 		return invalid.Errorf("priority", "must be one of critical, high, normal, low, lowest")
@@ -143,18 +147,12 @@ func (q *Queue) Push(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 
 // PushValid is Push for jobs that Validate has found nothing wrong with.
 func (q *Queue) PushValid(ctx context.Context, jobs ...Job) ([]Receipt, error) {
-	byType := map[string][]int{}
-	var types []string
 	fresh := make([]bool, len(jobs))
 	for i := range jobs {
 		if jobs[i].ID == "" {
 			jobs[i].ID = q.entropy.newID()
 			fresh[i] = true
 		}
-		if byType[jobs[i].Type] == nil {
-			types = append(types, jobs[i].Type)
-		}
-		byType[jobs[i].Type] = append(byType[jobs[i].Type], i)
 	}
 	if len(jobs) == 1 && jobs[0].size() <= blobSize {
 		r := q.pushShared(ctx, &jobs[0], fresh[0])
@@ -163,6 +161,7 @@ func (q *Queue) PushValid(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 		}
 		return []Receipt{r}, nil
 	}
+	byType, types := grouped(jobs)
 	receipts := make([]Receipt, len(jobs))
 	var first error
 	for _, typ := range types {
@@ -180,6 +179,27 @@ func (q *Queue) PushValid(ctx context.Context, jobs ...Job) ([]Receipt, error) {
 		}
 	}
 	return receipts, first
+}
+
+// grouped returns the indexes of the jobs of each type, and the types in the order they came.
+func grouped(jobs []Job) (byType map[string][]int, types []string) {
+	byType = map[string][]int{}
+	for from := 0; from < len(jobs); {
+		typ, to := jobs[from].Type, from
+		for to < len(jobs) && jobs[to].Type == typ {
+			to++
+		}
+		idx := byType[typ]
+		if idx == nil {
+			types = append(types, typ)
+		}
+		idx = slices.Grow(idx, to-from)
+		for ; from < to; from++ {
+			idx = append(idx, from)
+		}
+		byType[typ] = idx
+	}
+	return byType, types
 }
 
 func inBatch(err error, i, n int) error {
@@ -227,23 +247,32 @@ func appendJob(args []any, j *Job, fresh bool) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	isFresh, when := "0", ""
+	var how any = "0" // constants: what goes into an interface is allocated
 	if fresh {
-		isFresh = "1"
+		how = "1"
 	}
-	if j.TTL > 0 || !j.ExpiresAt.IsZero() {
-		isFresh += "e"
+	if more := j.more(); more != "" {
+		how = how.(string) + more
 	}
-	if j.Unique != nil {
-		isFresh += j.Unique.arg()
-	}
+	when := ""
 	switch {
 	case !j.RunAt.IsZero():
 		when = "@" + strconv.FormatInt(j.RunAt.UnixMilli(), 10)
 	case j.Delay > 0:
 		when = "+" + strconv.FormatInt(j.Delay.Milliseconds(), 10)
 	}
-	return append(args, j.ID, isFresh, listOf(j.Priority), when, body, blob), nil
+	return append(args, j.ID, how, listOf(j.Priority), when, body, blob), nil
+}
+
+// more is what the script is told of jobs that expire, or have a unique key.
+func (j *Job) more() (s string) {
+	if j.TTL > 0 || !j.ExpiresAt.IsZero() {
+		s = "e"
+	}
+	if j.Unique != nil {
+		s += j.Unique.arg()
+	}
+	return s
 }
 
 // callPush runs the script for jobs as appendJob describes them, and returns a receipt each.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -70,6 +71,8 @@ func (q *Queue) pushShared(ctx context.Context, j *Job, fresh bool) Receipt {
 
 // next ends a call and returns what the next one is to push; nil if nothing waits.
 func (s *shared) next(typ string) []*single {
+	// Whoever is about to push may do so first: it costs nothing when nobody is.
+	runtime.Gosched()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.types[typ]
