@@ -35,14 +35,16 @@ func timelineOf(j *queue.Job, attempts []queue.Attempt, now time.Time) *timeline
 			begin = at
 		}
 	}
-	if begin.IsZero() || !end.After(begin) {
+	if begin.IsZero() || end.Before(begin) {
 		return nil
 	}
+	end = later(end, begin.Add(time.Millisecond)) // as times are kept: it may all have been one
 	t := &timeline{Begin: begin, End: end, Lasted: end.Sub(begin)}
 	at := begin
 	add := func(class, text string, from, to time.Time) {
-		from, to = later(from, at), earlier(to, end)
-		if !to.After(from) {
+		from = earlier(later(from, at), end)
+		to = later(earlier(to, end), from)
+		if !to.After(from) && !strings.HasPrefix(class, "ran-") { // an attempt shows, however short
 			return
 		}
 		at = to
