@@ -341,6 +341,11 @@ local function claim(n)
   local was, budget = turn, n + 1000
   local counts = call('HMGET', CONTROL, 'wstale', 'grouped')
   local wstale, grouped = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+  local lens, left
+  if grouped == 0 then
+    lens, left = lengths()
+    if left == 0 then return -wstale end
+  end
   local plain = wstale == 0 and not expiring and not batched -- each entry stands for a job that may start
   local scores, held = {}, {}
   local seen = {}
@@ -366,12 +371,8 @@ local function claim(n)
     return true
   end
 
-  local left
   if grouped > 0 then turn, budget = Turns.take(n, budget, turn, limits or {most = 0}, now, us, take) end
   while grouped == 0 do
-    local lens
-    lens, left = lengths()
-    if left == 0 or #taken >= n or budget <= 0 then break end
     local get = shares(lens, math.min(n - #taken, budget))
     for p = 1, 5 do
       if get[p] > 0 then
@@ -393,6 +394,7 @@ local function claim(n)
       end
     end
     if left == 0 or #taken >= n or budget <= 0 then break end
+    lens, left = lengths()
   end
   cut = #taken < n and budget <= 0
   if #taken > 0 then
