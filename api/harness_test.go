@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,6 +24,7 @@ import (
 	"github.com/deetoo/deetoo/dispatch"
 	"github.com/deetoo/deetoo/dispatch/webhook"
 	"github.com/deetoo/deetoo/intake"
+	"github.com/deetoo/deetoo/internal/transcript"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
 	"github.com/deetoo/deetoo/schedule"
@@ -45,27 +44,10 @@ type world struct {
 	sender   *fakeSender
 	verifier Verifier
 	down     atomic.Pointer[error] // what every call of Redis answers, if set
-	log      *logBuffer
+	log      *transcript.Buffer
 }
 
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func newLogger(to *logBuffer) *slog.Logger {
+func newLogger(to *transcript.Buffer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
@@ -102,7 +84,7 @@ func newWorld(t testing.TB) *world { return newWorldOn(t, inProcess(t), true, in
 
 func newWorldOn(t testing.TB, client redis.UniversalClient, embedded bool, o intake.Options) *world {
 	t.Helper()
-	w := &world{TB: t, client: client, sender: &fakeSender{}, log: &logBuffer{}}
+	w := &world{TB: t, client: client, sender: &fakeSender{}, log: &transcript.Buffer{}}
 	client.AddHook(&outage{w})
 	logger := newLogger(w.log)
 	var err error

@@ -17,6 +17,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/deetoo/deetoo/auth"
+	"github.com/deetoo/deetoo/internal/transcript"
 )
 
 // listen serves the app on a free port until the test ends.
@@ -147,7 +148,7 @@ func TestSlowRequestIsGivenUp(t *testing.T) {
 }
 
 func TestHandlersOfOthersAreProtectedToo(t *testing.T) {
-	log := &logBuffer{}
+	log := &transcript.Buffer{}
 	app := NewApp(AppOptions{Logger: newLogger(log)})
 	app.Get("/ui/panic", func(*fiber.Ctx) error { panic("swordfish") })
 	app.Get("/ui/error", func(*fiber.Ctx) error { return errors.New("swordfish") })

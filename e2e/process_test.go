@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -9,10 +8,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deetoo/deetoo/internal/transcript"
 )
 
 // program is the path of the built dispatcher.
@@ -61,31 +61,11 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// output collects what a process writes.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write is io.Writer's.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-// String is all that was written so far.
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // process is a running program.
 type process struct {
 	t              testing.TB
 	cmd            *exec.Cmd
-	stdout, stderr *output
+	stdout, stderr *transcript.Buffer
 	done           chan struct{} // closed at its end
 }
 
@@ -113,7 +93,7 @@ func launch(t testing.TB, env []string, args ...string) *process {
 // runs starts a command as launch does the program.
 func runs(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: cmd, stdout: &output{}, stderr: &output{}, done: make(chan struct{})}
+	p := &process{t: t, cmd: cmd, stdout: &transcript.Buffer{}, stderr: &transcript.Buffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = parentDeath()
 	started := make(chan error, 1)

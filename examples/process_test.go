@@ -1,17 +1,17 @@
 package examples_test
 
 import (
-	"bytes"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deetoo/deetoo/internal/transcript"
 )
 
 // language is one of the examples and how it is run.
@@ -78,7 +78,7 @@ func (l language) missing() string {
 type process struct {
 	addr   string // host:port
 	cmd    *exec.Cmd
-	output *output
+	output *transcript.Buffer
 	exited chan struct{} // closed once cmd.Wait has returned
 }
 
@@ -106,7 +106,7 @@ func launch(t *testing.T, command func(port string) *exec.Cmd, secret string) *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{addr: addr, cmd: command(port), output: &output{}, exited: make(chan struct{})}
+	p := &process{addr: addr, cmd: command(port), output: &transcript.Buffer{}, exited: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), "DEETOO_SECRET="+secret, "PORT="+port)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
@@ -168,26 +168,6 @@ func freeAddr(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// output is what a process prints, to be read while it runs.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write is an io.Writer's.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-// String is all there is so far.
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // waitFor waits until the handler has printed a line that contains want.

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/deetoo/deetoo/internal/redistest"
+	"github.com/deetoo/deetoo/internal/transcript"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -230,13 +232,13 @@ func TestDirectorySurvivesRedisBeingDown(t *testing.T) {
 	server := redistest.SingleServer(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := storeOn(t, server.Client())
 	put(t, s, New("a", "http://x.test/"))
-	var log lockedBuffer
+	var log transcript.Buffer
 	d := running(t, s, slog.New(slog.NewTextHandler(&log, nil)))
 	<-d.Ready()
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the outage is noticed", func() bool { return log.has("keeping the last view") })
+	eventually(t, "the outage is noticed", func() bool { return strings.Contains(log.String(), "keeping the last view") })
 	if _, ok := d.Get("a"); !ok {
 		t.Error("the view is lost")
 	}
@@ -247,24 +249,7 @@ func TestDirectorySurvivesRedisBeingDown(t *testing.T) {
 		_, _, err := s.Put(t.Context(), New("b", "http://x.test/"), PutOptions{})
 		return err == nil
 	})
-	eventually(t, "and is seen", func() bool { return len(d.List()) == 2 && log.has("loaded again") })
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Contains(l.b.Bytes(), []byte(text))
+	eventually(t, "and is seen", func() bool { return len(d.List()) == 2 && strings.Contains(log.String(), "loaded again") })
 }
 
 func TestDirectoryNearest(t *testing.T) {

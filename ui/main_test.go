@@ -27,6 +27,7 @@ import (
 	"github.com/deetoo/deetoo/dispatch/webhook"
 	"github.com/deetoo/deetoo/history"
 	"github.com/deetoo/deetoo/intake"
+	"github.com/deetoo/deetoo/internal/transcript"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
 	"github.com/deetoo/deetoo/schedule"
@@ -43,25 +44,8 @@ type site struct {
 	recorder *history.Recorder
 	closing  chan struct{}
 	closed   sync.Once
-	log      *lockedBuffer
+	log      *transcript.Buffer
 	down     atomic.Bool // Redis does not answer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // outage fails every command while Redis is down.
@@ -90,7 +74,7 @@ func (o outage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{t: t, secret: bytes.Repeat([]byte("k"), 32), log: &lockedBuffer{}}
+	s := &site{t: t, secret: bytes.Repeat([]byte("k"), 32), log: &transcript.Buffer{}}
 	m := miniredis.NewMiniRedis()
 	client := redis.NewClient(&redis.Options{
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return m.Dial() }, MaxRetries: -1, DisableIdentity: true,

@@ -1,40 +1,22 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
 	"os"
 	"regexp"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/deetoo/deetoo/internal/transcript"
 )
-
-// output collects what a command prints while it runs.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
 
 // TestDemo runs the demonstration until jobs have succeeded, and ends it: nothing is left.
 func TestDemo(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
-	var out, log output
+	var out, log transcript.Buffer
 	code := make(chan int, 1)
 	go func() { code <- run(ctx, []string{"demo", "--listen", "127.0.0.1:0"}, &out, &log) }()
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/deetoo/deetoo/dispatch"
+	"github.com/deetoo/deetoo/internal/transcript"
 	"github.com/deetoo/deetoo/invalid"
 	"github.com/deetoo/deetoo/queue"
 	"github.com/deetoo/deetoo/registry"
@@ -261,8 +262,8 @@ func TestOptionsValidate(t *testing.T) {
 // The panic of a type source, or of anything else, fails the attempt only, and
 // its value stays out of the log.
 func TestPanicIsAFailedAttempt(t *testing.T) {
-	log := &logBuffer{}
-	d := newTestDeliverer(t, Options{Types: panicking{}, Logger: log.logger()})
+	log := &transcript.Buffer{}
+	d := newTestDeliverer(t, Options{Types: panicking{}, Logger: loggerTo(log)})
 	out := d.Deliver(context.Background(), testLease())
 	if out.Verdict != dispatch.Retry || !strings.Contains(out.Err, "internal error") {
 		t.Errorf("%+v", out)

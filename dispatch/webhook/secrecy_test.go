@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/deetoo/deetoo/internal/transcript"
 	"github.com/deetoo/deetoo/registry"
 )
 
@@ -44,10 +45,10 @@ func TestSecretsStaySecret(t *testing.T) {
 		"http://" + closedPort(t), "https://" + strings.TrimPrefix(ok.URL, "http://"), "http://169.254.169.254", "http://nowhere.example", "http://%zz", "ftp://127.0.0.1",
 	}
 
-	logged := &logBuffer{}
+	logged := &transcript.Buffer{}
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(logged) // net/http's own
-	d := newTestDeliverer(t, Options{Logger: logged.logger(), Resolver: fakeDNS(t, func(string, int) []string { return nil })})
+	d := newTestDeliverer(t, Options{Logger: loggerTo(logged), Resolver: fakeDNS(t, func(string, int) []string { return nil })})
 	for _, target := range targets {
 		for _, edit := range []func(*registry.Type){
 			func(*registry.Type) {},
